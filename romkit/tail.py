@@ -71,10 +71,18 @@ class TailPart:
 
     @lazy
     def rom(self) -> Rom | None:
-        """The ROM in this part, with offsets counted from the part's start; None without one."""
+        """The ROM in this part, with offsets counted from the part's start; None without one.
+
+        None also where the part cannot be read by itself: a container may point out of it.
+        """
+        if self.rom_offset is None:
+            return None
         from romkit.rom import parse_rom
 
-        return None if self.rom_offset is None else parse_rom(bytes(self))
+        try:
+            return parse_rom(bytes(self))
+        except RomError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)

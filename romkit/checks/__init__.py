@@ -1,0 +1,55 @@
+"""What is wrong with a ROM, alone or against a device: findings, with evidence and remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from romkit.checks.content import CONTENT_CHECKS
+from romkit.checks.device import DeviceId, against_device
+from romkit.checks.efi import EFI_CHECKS
+from romkit.checks.structure import STRUCTURE_CHECKS
+from romkit.errors import NotARom
+from romkit.finding import Evidence, Finding, Severity, Verdict
+from romkit.rom import Rom, parse_rom
+
+Check = Callable[[Rom], Iterable[Finding]]
+
+#: Every check of a ROM alone, in the order in which people ask.
+CHECKS: tuple[Check, ...] = (*STRUCTURE_CHECKS, *CONTENT_CHECKS, *EFI_CHECKS)
+
+__all__ = ["CHECKS", "DeviceId", "verify"]
+
+
+def verify(rom: Rom | bytes, device: DeviceId | None = None) -> tuple[Finding, ...]:
+    """Run every check.
+
+    Args:
+        rom: a parsed ROM, or a file's bytes; bytes that are no ROM give one finding that says so.
+        device: compare with this device too.
+
+    Returns:
+        All findings, passed ones included, in a fixed order.
+    """
+    if not isinstance(rom, Rom):
+        try:
+            rom = parse_rom(rom)
+        except NotARom as err:
+            return (_not_a_rom(err),)
+    findings = [finding for check in CHECKS for finding in check(rom)]
+    if device is not None:
+        findings.extend(against_device(rom, device))
+    return tuple(findings)
+
+
+def _not_a_rom(err: NotARom) -> Finding:
+    where = "file" if err.offset is None else f"{err.offset:#x}"
+    return Finding(
+        check="rom.not-a-rom",
+        verdict=Verdict.FAIL,
+        severity=Severity.BLOCKER,
+        subject="file",
+        title=err.message,
+        evidence=(Evidence(where, err.guess),) if err.guess else (),
+        remedy=err.hint,
+        source="PCI Firmware Specification 3.3, section 5.1.1",
+    )

@@ -1,0 +1,59 @@
+"""The ``romkit`` command: parse the arguments, call the library, print, exit.
+
+The only part of romkit that knows an operating system. Every command imports what it needs when it
+runs, so that ``romkit --help`` costs no more than Typer does.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, NoReturn
+
+import typer
+
+from romkit.cli import read, recipes
+from romkit.cli.terminal import Color
+
+app = typer.Typer(
+    name="romkit",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from romkit.version import __version__
+
+        typer.echo(f"romkit (dgpukit) {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    ctx: typer.Context,
+    color: Annotated[Color, typer.Option(help="Use colours.")] = Color.AUTO,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Read PCI option ROMs and video BIOSes: what is in them, whose they are, what is wrong."""
+    ctx.obj = color
+
+
+app.command()(read.parse)
+app.command()(read.verify)
+app.command("map")(read.show_map)
+app.command("diff")(read.show_diff)
+app.command()(recipes.build)
+app.command("recipe")(recipes.show_recipe)
+
+
+def main() -> NoReturn:
+    """Entry point of the ``romkit`` script."""
+    app()
+    raise AssertionError("Typer exits")

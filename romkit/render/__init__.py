@@ -1,0 +1,1 @@
+"""ROMs and findings for people: terminal text, pictures, HTML. Values in, text out."""

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import struct
+
+from builders.authenticode import sign
+from builders.pe import GOP_GUID, build_pe
+from builders.rom import efi_image, image, npde, nvgi, nvidia_desktop, nvidia_mobile, pcir, vfct
+
+from romkit import parse_rom, verify
+from romkit.efi.compression import compress
+from romkit.record import record
+from romkit.render.report import important, report_text, verdict_text
+from romkit.render.rom_parser import rom_parser_text
+from romkit.render.style import Style
+
+
+def report(data: bytes) -> str:
+    rom = parse_rom(data)
+    return report_text("file.rom", rom, important(verify(rom)), Style())
+
+
+def test_report_of_a_desktop_rom() -> None:
+    text = report(nvgi(2, nvidia_desktop(), rom_offset=0xA00))
+    assert text.splitlines()[0] == (
+        "file.rom: 6144 bytes, ROM at 0xa00 behind NVGI version 2 data, 3 images"
+    )
+    assert "NVIDIA 10de:1c03, class 030000, VGA" in text
+    assert "PCIR chain 0 → 1, last" in text
+    assert "NPDE chain 0 → 1 → 2, last" in text
+    assert "✗ rom.container" in text
+
+
+def test_report_says_who_sees_an_image() -> None:
+    lines = report(nvidia_mobile()).splitlines()
+    table = [line for line in lines if line.lstrip().startswith(("0 ", "1 ", "2 "))]
+    assert ["all" in line for line in table] == [True, False, False]
+    assert ["NVIDIA" in line for line in table] == [False, True, True]
+    assert "PCIR length 3072" in table[0]
+
+
+def test_report_of_a_broken_chain_says_where_it_breaks() -> None:
+    text = report(image(pcir(blocks=2, indicator=0)) + b"\xff" * 512)
+    assert "PCIR chain 0 → 0x400: the next image has no signature" in text
+
+
+def test_report_names_the_signer_and_its_ca() -> None:
+    driver = compress(sign(build_pe(GOP_GUID)))
+    text = report(image(pcir(indicator=0)) + efi_image(driver, compression=1))
+    assert "signed by  Test Signer, by Test CA" in text
+    assert "X64; GOP; signed; last" in text
+
+
+def test_report_of_a_vfct_names_the_device_of_each_entry() -> None:
+    text = report(vfct(image(pcir(vendor=0x1002)), image(pcir(vendor=0x1002))))
+    assert "VFCT entry for 04:00.0 1002:1636, 1024 bytes at 0x68" in text
+    assert "for 04:01.0 1002:1637" in text
+    assert "vfct image" in text
+
+
+def test_hostile_strings_reach_no_terminal() -> None:
+    """A GOP name with an escape sequence in it."""
+    name = "AMD GOP X64 Release Driver Rev.1.\x1b[31m2.3".encode("utf-16-le") + b"\0\0"
+    data = image(pcir(vendor=0x1002, indicator=0)) + efi_image(build_pe(GOP_GUID + name))
+    assert "\x1b" not in report(data)
+    assert "\x1b" not in str(record(parse_rom(data)))
+
+
+def test_verdict_counts_and_shows_evidence() -> None:
+    findings = verify(nvgi(1, nvidia_desktop()))
+    text = verdict_text("x", findings, Style())
+    assert text.startswith("x: 1 blocking, ")
+    assert "0x0: 4e 56 47 49" in text
+    assert "✓" not in text
+    assert "✓" in verdict_text("x", findings, Style(), everything=True)
+
+
+def test_colours_are_only_wrapped_around() -> None:
+    rom = parse_rom(nvidia_desktop())
+    colored = report_text("x", rom, important(verify(rom)), Style(color=True))
+    assert "\x1b[1m" in colored
+    import re
+
+    assert re.sub(r"\x1b\[\d+m", "", colored) == report_text(
+        "x", rom, important(verify(rom)), Style()
+    )
+
+
+def test_rom_parser_format_prints_what_the_unknown_values_are() -> None:
+    driver = efi_image(build_pe(), machine=0x5064, subsystem=0x0D, indicator=0x80)
+    text, complete = rom_parser_text(parse_rom(driver))
+    assert complete
+    assert "Subsystem: Unknown (d), Machine: Unknown (5064)" in text
+    bad = efi_image(build_pe(), efi_signature=0x1234)
+    assert "EFI: Signature NOT Valid\n" in rom_parser_text(parse_rom(bad))[0]
+
+
+def test_record_holds_only_json_types_and_every_image() -> None:
+    import json
+
+    for data in (nvgi(3, nvidia_desktop()), vfct(image(pcir(vendor=0x1002))), nvidia_mobile()):
+        rom = parse_rom(data)
+        out = json.loads(json.dumps(record(rom)))
+        assert out == record(rom)
+        assert [i["offset"] for i in out["images"]] == [i.offset for i in rom.images]
+        assert out["sha256"] == rom.sha256
+
+
+def test_record_of_npde_prints_the_gop_version_as_8_hex_digits() -> None:
+    data = efi_image(b"", blocks=2, extension=npde(blocks=2, length=16, gop=0x0005001D))
+    npde_record = record(parse_rom(data))["images"][0]["npde"]
+    assert npde_record["gop_version"] == "0005001d"
+    assert npde_record["length"] == 16
+    assert struct.pack("<I", 0x0005001D) in data

@@ -1,0 +1,173 @@
+"""The laws of the house, each a test of a few lines."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("romkit", "diag", "passthrough")
+
+
+def sources(*packages: str) -> Iterator[tuple[Path, ast.Module]]:
+    for package in packages:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            yield path.relative_to(ROOT), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+@pytest.mark.parametrize(
+    ("package", "unknown"),
+    [("romkit", {"diag", "passthrough"}), ("diag", {"passthrough"})],
+)
+def test_imports_point_one_way(package: str, unknown: set[str]) -> None:
+    wrong = [
+        (str(path), name)
+        for path, tree in sources(package)
+        for name in imports(tree)
+        if name.split(".")[0] in unknown
+    ]
+    assert wrong == []
+
+
+def test_nothing_imports_a_command_line() -> None:
+    wrong = [
+        (str(path), name)
+        for path, tree in sources(*PACKAGES)
+        if "cli" not in path.parts
+        for name in imports(tree)
+        if "cli" in name.split(".")
+    ]
+    assert wrong == []
+
+
+def test_values_import_their_display_only_inside_a_method() -> None:
+    """`_repr_html_` may reach for the renderer; a module may not."""
+    wrong = []
+    for path, tree in sources("romkit"):
+        if path.parts[1] in ("cli", "render"):
+            continue
+        for node in ast.iter_child_nodes(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                wrong += [(str(path), n) for n in imports(node) if n.startswith("romkit.render")]
+    assert wrong == []
+
+
+SYSTEM = {"os", "pathlib", "subprocess", "socket", "sys", "io", "shutil", "tempfile", "mmap"}
+
+
+def test_romkit_knows_no_operating_system() -> None:
+    wrong = [
+        (str(path), name)
+        for path, tree in sources("romkit")
+        if path.parts[1] != "cli"
+        for name in imports(tree)
+        if name.split(".")[0] in SYSTEM
+    ]
+    assert wrong == []
+
+
+def test_romkit_opens_no_file() -> None:
+    calls = [
+        (str(path), node.lineno)
+        for path, tree in sources("romkit")
+        if path.parts[1] != "cli"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open"
+    ]
+    assert calls == []
+
+
+LOSSY = {"Padding", "Padded", "FlagsEnum", "Flag", "Pointer", "GreedyRange", "GreedyBytes", "Enum"}
+
+
+def test_layouts_lose_no_byte() -> None:
+    """Every byte of a layout has a name, so that building what was parsed gives it back."""
+    used = [
+        (str(path), name.id)
+        for path, tree in sources("romkit/layout")
+        for name in ast.walk(tree)
+        if isinstance(name, ast.Name) and name.id in LOSSY
+    ]
+    assert used == []
+
+
+def test_only_the_lens_calls_construct() -> None:
+    """One place turns construct's errors into ours."""
+    importers = {
+        str(path)
+        for path, tree in sources("romkit")
+        if any(name.split(".")[0] == "construct" for name in imports(tree))
+        and "layout" not in path.parts
+        # Type annotations do not call it.
+        and not all(
+            isinstance(parent, ast.If)
+            for parent in ast.walk(tree)
+            for child in ast.iter_child_nodes(parent)
+            if isinstance(child, ast.ImportFrom) and child.module == "construct"
+        )
+    }
+    assert importers == set()
+
+
+HEAVY = {
+    "construct", "cryptography", "hypothesis", "pefile", "pydantic", "pyudev", "rich", "tabulate",
+    "uefi_firmware",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_help_imports_nothing_heavy(package: str) -> None:
+    script = (
+        "import sys\n"
+        f"sys.argv = ['{package}', '--help']\n"
+        f"from {package}.cli import app\n"
+        "try:\n    app()\nexcept SystemExit:\n    pass\n"
+        "print('\\n'.join(sys.modules), file=sys.stderr)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    loaded = {name.split(".")[0] for name in run.stderr.split()}
+    assert "Usage" in run.stdout
+    # Typer itself brings pydantic from 0.29 on: that one is Typer's doing, and pinned away.
+    assert loaded & HEAVY - _typers_own() == set()
+
+
+def _typers_own() -> set[str]:
+    run = subprocess.run(
+        [sys.executable, "-c", "import sys, typer; print('\\n'.join(sys.modules))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name.split(".")[0] for name in run.stdout.split()}
+
+
+def test_importing_romkit_costs_nothing() -> None:
+    script = "import sys, romkit; print('\\n'.join(sys.modules))"
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert {name.split(".")[0] for name in run.stdout.split()} & HEAVY == set()
+
+
+def test_public_names_can_be_imported() -> None:
+    import romkit
+
+    for name in romkit.__all__:
+        assert getattr(romkit, name) is not None
+    with pytest.raises(AttributeError):
+        romkit.no_such_name  # noqa: B018  the access itself is what is tested
