@@ -104,6 +104,7 @@ def efi_image(
     """An EFI image: header of UEFI 2.10, 14.4.2.1, PCIR at 0x1C, driver at 0x58."""
     if blocks is None:
         blocks = -(-(0x58 + len(payload)) // 512)
+    fields.setdefault("vendor_revision", 0)
     structure = pcir(
         code_type=3, indicator=indicator, blocks=blocks, length=0x1C, revision=3, **fields
     )
