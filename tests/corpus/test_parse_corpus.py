@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from romkit import parse_rom
+from romkit.checks import DeviceId, verify
 from romkit.finding import blocking
 from romkit.render.rom_parser import rom_parser_text
-from romkit.checks import DeviceId, verify
 
 ROMKIT = [sys.executable, "-c", "from romkit.cli import main; main()"]
 

@@ -1,0 +1,150 @@
+"""Runs a PC's firmware in QEMU, without KVM, and listens to what option ROMs say.
+
+A virtual machine ends itself: the last program that the firmware starts writes to the port of
+QEMU's isa-debug-exit. Nothing waits for longer than that takes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from builders.driver import EXIT, EXIT_STATUS, MARKS, x64_end
+
+QEMU = shutil.which("qemu-system-x86_64")
+
+#: The last mark of a machine that ended by itself.
+END = "end"
+
+#: Seconds after which a machine that should end by itself is taken for stuck.
+LIMIT = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ovmf:
+    """An OVMF without Secure Boot: the firmware and the template of its variables."""
+
+    code: Path
+    variables: Path
+    form: str
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A virtual machine that is or was running.
+
+    Attributes:
+        process: QEMU.
+        folder: where its files are.
+    """
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What programs have written so far, a line each, in their order."""
+        text = (self.folder / "marks").read_bytes().decode("ascii", "backslashreplace")
+        return tuple(text.split("\n")[:-1])
+
+    @property
+    def console(self) -> str:
+        """What came out of the serial port."""
+        return (self.folder / "serial").read_bytes().decode("ascii", "backslashreplace")
+
+    def ends(self, limit: float = LIMIT) -> bool:
+        """Wait until the machine ends itself. False if it does not within `limit` seconds.
+
+        Raises:
+            RuntimeError: QEMU ended for another reason, with what it said.
+        """
+        try:
+            status = self.process.wait(limit)
+        except subprocess.TimeoutExpired:
+            return False
+        if status != EXIT_STATUS:
+            said = (self.folder / "stderr").read_text(errors="replace")
+            raise RuntimeError(f"QEMU ended with status {status}: {said}")
+        return True
+
+
+def find_ovmf() -> Ovmf | None:
+    """The first OVMF for 64-bit PCs that needs neither Secure Boot nor SMM."""
+    for folder in ("/etc/qemu/firmware", "/usr/share/qemu/firmware"):
+        for path in sorted(Path(folder).glob("*.json")):
+            found = _described(json.loads(path.read_text()))
+            if found is not None:
+                return found
+    for code in sorted(Path("/usr/share/OVMF").glob("OVMF_CODE*.fd")):
+        variables = code.with_name(code.name.replace("CODE", "VARS"))
+        # OVMF_CODE.fd, OVMF_CODE_4M.fd; the others (.secboot, .ms, .snakeoil) need SMM.
+        if "." not in code.stem and variables.is_file():
+            return Ovmf(code, variables, "raw")
+    return None
+
+
+def _described(firmware: dict[str, object]) -> Ovmf | None:
+    """What a firmware descriptor (QEMU, docs/interop/firmware.json) names, if it fits."""
+    match firmware:
+        case {
+            "interface-types": ["uefi", *_],
+            "mapping": {
+                "device": "flash",
+                "executable": {"filename": str(code), "format": str(form)},
+                "nvram-template": {"filename": str(variables), "format": str(other)},
+            },
+            "targets": [{"architecture": "x86_64"}, *_],
+            "features": list(features),
+        } if form == other and not {"secure-boot", "requires-smm"} & set(features):
+            ovmf = Ovmf(Path(code), Path(variables), form)
+            return ovmf if ovmf.code.is_file() and ovmf.variables.is_file() else None
+    return None
+
+
+@contextmanager
+def start_ovmf(folder: Path, ovmf: Ovmf, devices: Sequence[str]) -> Iterator[Machine]:
+    """Boot OVMF with these ``-device`` options.
+
+    When all devices are connected it starts an application (``-kernel``) that says `END` and
+    ends the machine.
+    """
+    variables = folder / "variables"
+    shutil.copyfile(ovmf.variables, variables)
+    (folder / "end.efi").write_bytes(x64_end(END))
+    flash = f"if=pflash,format={ovmf.form}"
+    options = ["-drive", f"{flash},unit=0,readonly=on,file={ovmf.code}"]
+    options += ["-drive", f"{flash},unit=1,file={variables}", "-kernel", str(folder / "end.efi")]
+    with _start(folder, options, devices) as machine:
+        yield machine
+
+
+@contextmanager
+def start_seabios(folder: Path, devices: Sequence[str]) -> Iterator[Machine]:
+    """Boot QEMU's default BIOS with these ``-device`` options."""
+    with _start(folder, [], devices) as machine:
+        yield machine
+
+
+@contextmanager
+def _start(folder: Path, options: Sequence[str], devices: Sequence[str]) -> Iterator[Machine]:
+    marks, serial = folder / "marks", folder / "serial"
+    marks.touch()
+    command = [str(QEMU), "-machine", "q35,accel=tcg", "-m", "256", "-no-reboot"]
+    command += ["-nodefaults", "-display", "none", "-vga", "none", "-net", "none"]
+    command += ["-serial", f"file:{serial}", "-chardev", f"file,id=marks,path={marks}"]
+    command += ["-device", f"isa-debugcon,iobase={MARKS:#x},chardev=marks"]
+    command += ["-device", f"isa-debug-exit,iobase={EXIT:#x},iosize=2", *options]
+    for device in devices:
+        command += ["-device", device]
+    with (folder / "stderr").open("wb") as stderr:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr)
+    try:
+        yield Machine(process, folder)
+    finally:
+        process.kill()
+        process.wait()
