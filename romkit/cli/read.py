@@ -23,6 +23,7 @@ from romkit.cli.terminal import print_json, speaks_unicode, style_of, terminal_w
 
 if TYPE_CHECKING:
     from romkit.checks import DeviceId
+    from romkit.finding import Finding
     from romkit.render.style import Style
     from romkit.rom import Rom
 
@@ -68,11 +69,9 @@ def parse(
 
 
 def _record(rom: Rom) -> dict[str, Any]:
-    from romkit.checks import verify as run_checks
     from romkit.record import record
-    from romkit.render.report import important
 
-    return {**record(rom), "findings": [f.as_json() for f in important(run_checks(rom))]}
+    return {**record(rom), "findings": [f.as_json() for f in _important(rom)]}
 
 
 def _rom_parser(rom: Rom) -> int:
@@ -84,12 +83,19 @@ def _rom_parser(rom: Rom) -> int:
 
 
 def _report(name: str, rom: Rom, style: Style, *, gap: bool) -> None:
-    from romkit.checks import verify as run_checks
-    from romkit.render.report import important, report_text
+    from romkit.render.report import report_text
 
     if gap:
         typer.echo()
-    typer.echo(report_text(name, rom, important(run_checks(rom)), style))
+    typer.echo(report_text(name, rom, _important(rom), style))
+
+
+def _important(rom: Rom) -> tuple[Finding, ...]:
+    from romkit.checks import QUICK_CHECKS
+    from romkit.checks import verify as run_checks
+    from romkit.render.report import important
+
+    return important(run_checks(rom, checks=QUICK_CHECKS))
 
 
 def verify(
