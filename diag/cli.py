@@ -40,5 +40,5 @@ def options(
 
 def main() -> NoReturn:
     """Entry point of the ``diag`` script."""
-    app()
+    app(prog_name="diag")
     raise AssertionError("Typer exits")

@@ -40,5 +40,5 @@ def options(
 
 def main() -> NoReturn:
     """Entry point of the ``passthrough`` script."""
-    app()
+    app(prog_name="passthrough")
     raise AssertionError("Typer exits")

@@ -43,6 +43,8 @@ def options(
 ) -> None:
     """Read PCI option ROMs and video BIOSes: what is in them, whose they are, what is wrong."""
     ctx.obj = color
+    # Typer takes escape codes out of what goes into a pipe, unless told.
+    ctx.color = True if color is Color.ALWAYS else None
 
 
 app.command()(read.parse)
@@ -55,5 +57,5 @@ app.command("recipe")(recipes.show_recipe)
 
 def main() -> NoReturn:
     """Entry point of the ``romkit`` script."""
-    app()
+    app(prog_name="romkit")
     raise AssertionError("Typer exits")

@@ -270,14 +270,13 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_goes_away_costs_no_traceback(rom: Path) -> None:
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*ROMKIT, "parse", *[str(rom)] * 50], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.close()
-    errors = process.stderr.read()
-    process.wait()
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        errors = process.stderr.read()
     assert b"Traceback" not in errors
 
 
