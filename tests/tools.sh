@@ -1,10 +1,19 @@
 #!/bin/sh
 # Install the programs that some tests compare romkit with, where that is allowed and possible.
 # Never fails: a test whose program is missing skips and names the package.
-want="fwupd:fwupdtool osslsigncode:osslsigncode"
+# A pair is a Debian package and the program or file that shows that it is there.
+want="
+fwupd:fwupdtool
+osslsigncode:osslsigncode
+qemu-system-x86:qemu-system-x86_64
+ovmf:/usr/share/OVMF
+seabios:/usr/share/seabios/bios.bin
+ipxe-qemu:/usr/lib/ipxe/qemu/efi-e1000.rom
+"
 missing=""
 for pair in $want; do
-    command -v "${pair#*:}" >/dev/null 2>&1 || missing="$missing ${pair%%:*}"
+    sign=${pair#*:}
+    [ -e "$sign" ] || command -v "$sign" >/dev/null 2>&1 || missing="$missing ${pair%%:*}"
 done
 [ -z "$missing" ] && exit 0
 if ! command -v apt-get >/dev/null 2>&1; then
@@ -19,10 +28,12 @@ else
     echo "not installed, their tests skip:$missing (to install: sudo apt-get install$missing)"
     exit 0
 fi
+install() {
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive $root apt-get install -qq -y --no-install-recommends $missing \
+        >/dev/null 2>&1
+}
 echo "installing$missing"
-# shellcheck disable=SC2086
-DEBIAN_FRONTEND=noninteractive $root apt-get install -qq -y --no-install-recommends $missing >/dev/null 2>&1 ||
-    { $root apt-get update -qq >/dev/null 2>&1 &&
-        DEBIAN_FRONTEND=noninteractive $root apt-get install -qq -y --no-install-recommends $missing >/dev/null 2>&1; } ||
+install || { $root apt-get update -qq >/dev/null 2>&1 && install; } ||
     echo "could not install$missing: their tests skip"
 exit 0

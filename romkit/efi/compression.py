@@ -87,8 +87,15 @@ def decompress(stream: bytes, budget: int) -> bytes:
     return decompress_by(stream, budget)[0]
 
 
-def decompress_by(stream: bytes, budget: int) -> tuple[bytes, Scheme]:
-    """Like `decompress`, and which dialect it was. The message of a failure is that of EFI 1.1."""
+def decompress_by(
+    stream: bytes, budget: int, schemes: tuple[Scheme, ...] = (Scheme.EFI, Scheme.TIANO)
+) -> tuple[bytes, Scheme]:
+    """Like `decompress`, and which dialect it was. The message of a failure is that of the first.
+
+    Args:
+        schemes: the dialects to try, in this order. A short stream can be valid in both: where
+            the dialect is known, name it alone.
+    """
     sizes = read_sizes(stream)
     if sizes is None:
         raise TruncatedRom(f"a compression header needs {HEADER_SIZE} bytes, {len(stream)} left", 0)
@@ -105,14 +112,13 @@ def decompress_by(stream: bytes, budget: int) -> tuple[bytes, Scheme]:
     # No encoder makes data much larger than they were: more than this is never read.
     longest = sizes.original_size + sizes.original_size // 8 + _TABLES
     data = stream[HEADER_SIZE : HEADER_SIZE + min(sizes.compressed_size, longest)]
-    try:
-        return _decode(data, sizes.original_size, Scheme.EFI), Scheme.EFI
-    except RomError:
+    errors: list[RomError] = []
+    for scheme in schemes:
         try:
-            return _decode(data, sizes.original_size, Scheme.TIANO), Scheme.TIANO
-        except RomError:
-            pass
-        raise
+            return _decode(data, sizes.original_size, scheme), scheme
+        except RomError as err:
+            errors.append(err)
+    raise errors[0]
 
 
 def compress(pe: bytes) -> bytes:

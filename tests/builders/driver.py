@@ -12,6 +12,7 @@ from builders.pe import build_pe
 from builders.rom import image, pcir
 
 MARKS = 0x505
+PATHS = 0x506
 EXIT = 0x501
 
 #: What is written to `EXIT`; QEMU's own exit status is twice that, plus one.
@@ -51,13 +52,57 @@ def x64_driver(mark: str, *, machine: int = X64, subsystem: int = 0x0B, size: in
     return build_pe(code, machine=machine, subsystem=subsystem, names=(b".text",))
 
 
-def x64_end(mark: str) -> bytes:
-    """An EFI application that writes `mark` and ends the virtual machine.
+#: bc62157e-3e33-4fec-9920-2d3b36d750df (UEFI specification 2.10, 9.2).
+LOADED_IMAGE_DEVICE_PATH = struct.pack(
+    "<IHH8B", 0xBC62157E, 0x3E33, 0x4FEC, *bytes.fromhex("99202d3b36d750df")
+)
 
-    It is long enough for QEMU's ``-kernel``, which takes the first 2560 bytes for a boot sector
-    and a set-up.
+#: Asks for all handles with a device path of a loaded image, and writes each path to `PATHS`.
+#: Goes on behind the GUID, which follows the code.
+_LIST_IMAGES = (
+    bytes.fromhex(
+        "53 56 57 41 54"  #           push rbx, rsi, rdi, r12
+        "48 83 ec 48"  #              sub rsp, 0x48
+        "48 8b 5a 60"  #              mov rbx, [rdx+0x60]        SystemTable->BootServices
+        "b9 02 00 00 00"  #           mov ecx, 2                 ByProtocol
+        "48 8d 15 66 00 00 00"  #     lea rdx, [rip+guid]
+        "45 31 c0"  #                 xor r8d, r8d
+        "4c 8d 4c 24 28"  #           lea r9, [rsp+0x28]         count
+        "48 8d 44 24 30"  #           lea rax, [rsp+0x30]        array of handles
+        "48 89 44 24 20"  #           mov [rsp+0x20], rax
+        "ff 93 38 01 00 00"  #        call [rbx+0x138]           LocateHandleBuffer
+        "48 85 c0 75 59"  #           test rax, rax; jnz done
+        "48 8b 7c 24 30"  #           mov rdi, [rsp+0x30]
+        "4c 8b 64 24 28"  #           mov r12, [rsp+0x28]
+        "49 ff cc 78 4a"  #     next: dec r12; js done
+        "48 8b 0f 48 83 c7 08"  #     mov rcx, [rdi]; add rdi, 8
+        "48 8d 15 2c 00 00 00"  #     lea rdx, [rip+guid]
+        "4c 8d 44 24 38"  #           lea r8, [rsp+0x38]         device path
+        "ff 93 98 00 00 00"  #        call [rbx+0x98]            HandleProtocol
+        "48 85 c0 75 dd"  #           test rax, rax; jnz next
+        "48 8b 74 24 38"  #           mov rsi, [rsp+0x38]
+        "48 85 f6 74 d3"  #           test rsi, rsi; jz next     loaded from memory
+        "8a 06"  #              node: mov al, [rsi]              type
+        "0f b7 4e 02"  #              movzx ecx, word [rsi+2]    length
+        "66 ba"  #                    mov dx, PATHS
+    )
+    + struct.pack("<H", PATHS)
+    + bytes.fromhex(
+        "f3 6e"  #                    rep outsb
+        "3c 7f 75 f0 eb c1"  #        cmp al, 0x7f; jne node; jmp next
+    )
+    + LOADED_IMAGE_DEVICE_PATH
+)
+
+
+def x64_end(mark: str) -> bytes:
+    """An EFI application that lists the loaded images, writes `mark` and ends the machine.
+
+    The list is the device paths of all images, one behind the other, on port `PATHS`. The file
+    is long enough for QEMU's ``-kernel``, which takes the first 2560 bytes for a boot sector and
+    a set-up.
     """
-    code = x64_code(mark, leave=True)
+    code = _LIST_IMAGES + x64_code(mark, leave=True)
     return build_pe(code, subsystem=0x0A, names=(b".text",)).ljust(4096, b"\0")
 
 

@@ -9,14 +9,18 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from builders.driver import EXIT, EXIT_STATUS, MARKS, x64_end
+from builders.driver import EXIT, EXIT_STATUS, MARKS, PATHS, x64_end
 
 QEMU = shutil.which("qemu-system-x86_64")
+
+#: Where SeaBIOS writes its log.
+SEABIOS_LOG = 0x402
 
 #: The last mark of a machine that ended by itself.
 END = "end"
@@ -53,9 +57,39 @@ class Machine:
         return tuple(text.split("\n")[:-1])
 
     @property
-    def console(self) -> str:
-        """What came out of the serial port."""
-        return (self.folder / "serial").read_bytes().decode("ascii", "backslashreplace")
+    def option_rom_images(self) -> set[tuple[int, int, int]]:
+        """Images that OVMF holds from ROMs on the first bus: device, function, offset in the ROM.
+
+        It throws away applications that have ended, and drivers that did not want to start.
+        """
+        found, pci = set(), (0, 0)
+        data, at = (self.folder / "paths").read_bytes(), 0
+        while at < len(data):
+            # UEFI specification 2.10, section 10.3: type, subtype, length of a node.
+            kind, length = data[at : at + 2], int.from_bytes(data[at + 2 : at + 4], "little")
+            if kind == b"\x01\x01":
+                pci = (data[at + 5], data[at + 4])
+            elif kind == b"\x04\x08":
+                found.add((*pci, int.from_bytes(data[at + 8 : at + 16], "little")))
+            at += length
+        return found
+
+    def says(self, *texts: str, limit: float = LIMIT) -> str | None:
+        """Wait until SeaBIOS logs a line with one of `texts`: that one, or None if it never does.
+
+        Lines that were read once are not read again.
+        """
+        assert self.process.stdout is not None
+        guard = threading.Timer(limit, self.process.kill)
+        guard.start()
+        try:
+            for line in self.process.stdout:
+                for text in texts:
+                    if text.encode("ascii") in line:
+                        return text
+            return None
+        finally:
+            guard.cancel()
 
     def ends(self, limit: float = LIMIT) -> bool:
         """Wait until the machine ends itself. False if it does not within `limit` seconds.
@@ -125,26 +159,30 @@ def start_ovmf(folder: Path, ovmf: Ovmf, devices: Sequence[str]) -> Iterator[Mac
 
 @contextmanager
 def start_seabios(folder: Path, devices: Sequence[str]) -> Iterator[Machine]:
-    """Boot QEMU's default BIOS with these ``-device`` options."""
-    with _start(folder, [], devices) as machine:
+    """Boot QEMU's default BIOS with these ``-device`` options. Its log can be read."""
+    options = ["-chardev", "stdio,id=log,signal=off"]
+    options += ["-device", f"isa-debugcon,iobase={SEABIOS_LOG:#x},chardev=log"]
+    with _start(folder, options, devices) as machine:
         yield machine
 
 
 @contextmanager
 def _start(folder: Path, options: Sequence[str], devices: Sequence[str]) -> Iterator[Machine]:
-    marks, serial = folder / "marks", folder / "serial"
-    marks.touch()
     command = [str(QEMU), "-machine", "q35,accel=tcg", "-m", "256", "-no-reboot"]
     command += ["-nodefaults", "-display", "none", "-vga", "none", "-net", "none"]
-    command += ["-serial", f"file:{serial}", "-chardev", f"file,id=marks,path={marks}"]
-    command += ["-device", f"isa-debugcon,iobase={MARKS:#x},chardev=marks"]
+    for port, path in ((MARKS, folder / "marks"), (PATHS, folder / "paths")):
+        path.touch()
+        command += ["-chardev", f"file,id={path.name},path={path}"]
+        command += ["-device", f"isa-debugcon,iobase={port:#x},chardev={path.name}"]
     command += ["-device", f"isa-debug-exit,iobase={EXIT:#x},iosize=2", *options]
     for device in devices:
         command += ["-device", device]
     with (folder / "stderr").open("wb") as stderr:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr)
-    try:
-        yield Machine(process, folder)
-    finally:
-        process.kill()
-        process.wait()
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr
+        )
+    with process:
+        try:
+            yield Machine(process, folder)
+        finally:
+            process.kill()
