@@ -6,7 +6,8 @@
     ├── NotARom              nothing here starts like an option ROM
     ├── TruncatedRom         a pointer or length reaches past the end of the bytes
     ├── MalformedRom         a structure is there, but says something impossible
-    └── RecipeError          a recipe does not describe a ROM that can be built
+    ├── RecipeError          a recipe does not describe a ROM that can be built
+    └── EditRefused          an edit that cannot be made, or would make a ROM worse
 """
 
 from __future__ import annotations
@@ -52,3 +53,25 @@ class MalformedRom(RomError):
 
 class RecipeError(RomError):
     """A recipe is not valid TOML, lacks a key, or asks for something that does not fit."""
+
+
+class EditRefused(RomError):
+    """An edit that cannot be made, or whose result would be worse than its input.
+
+    Attributes:
+        reasons: every single objection, one sentence each; empty where `message` is the only one.
+        may_force: whether the caller may have it all the same, by saying ``force``.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        offset: int | None = None,
+        *,
+        hint: str = "",
+        reasons: tuple[str, ...] = (),
+        may_force: bool = False,
+    ) -> None:
+        super().__init__(message, offset, hint=hint)
+        self.reasons = reasons
+        self.may_force = may_force

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from romkit.errors import NotARom
 
-_FIND = "the ROM may be inside: unpack it first"
+_FIND = "the ROM may be inside: `romkit find` it"
 
 #: (offset, bytes that stand there, what it is, what to do)
 _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
-    (0, b"PK\x03\x04", "a ZIP archive", "unpack it first"),
-    (0, b"\x1f\x8b", "a gzip file", "unpack it first"),
-    (0, b"\xfd7zXZ\0", "an xz file", "unpack it first"),
+    (0, b"PK\x03\x04", "a ZIP archive", "look inside with `romkit find`"),
+    (0, b"\x1f\x8b", "a gzip file", "look inside with `romkit find`"),
+    (0, b"\xfd7zXZ\0", "an xz file", "look inside with `romkit find`"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it first"),
     (0, b"Rar!\x1a\x07", "a RAR archive", "unpack it first"),
     (0, b"MZ", "a PE program (Windows or UEFI)", _FIND),
     (0, b"\x7fELF", "an ELF program", ""),
-    (0, b"regf", "a Windows registry hive", "the VBIOS is a value in it"),
-    (0, b"Windows Registry Editor", "an exported registry text", "the VBIOS is a hex value in it"),
+    (0, b"regf", "a Windows registry hive", _FIND),
+    (0, b"Windows Registry Editor", "an exported registry text", _FIND),
     (40, b"_FVH", "a UEFI firmware volume", _FIND),
     (16, b"\x5a\xa5\xf0\x0f", "a flash image with an Intel descriptor", _FIND),
     (0, b"PFS.HDR.", "a Dell PFS update", _FIND),

@@ -9,6 +9,7 @@ qemu-system-x86:qemu-system-x86_64
 ovmf:/usr/share/OVMF
 seabios:/usr/share/seabios/bios.bin
 ipxe-qemu:/usr/lib/ipxe/qemu/efi-e1000.rom
+python3-hivex:/usr/lib/python3/dist-packages/hivex
 "
 missing=""
 for pair in $want; do

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from romkit.cli import read, recipes
+from romkit.cli import edit, read, recipes, search, table
 from romkit.cli.terminal import Color
 
 app = typer.Typer(
@@ -51,6 +51,14 @@ app.command()(read.parse)
 app.command()(read.verify)
 app.command("map")(read.show_map)
 app.command("diff")(read.show_diff)
+app.command()(edit.strip)
+app.command()(edit.split)
+app.command()(edit.join)
+app.command()(edit.patch)
+app.command()(edit.fix)
+app.add_typer(edit.gop, name="gop")
+app.command()(search.find)
+app.command()(table.catalogue)
 app.command()(recipes.build)
 app.command("recipe")(recipes.show_recipe)
 

@@ -104,6 +104,35 @@ def write_output(path: Path, data: bytes, *, force: bool) -> None:
         raise typer.Exit(BAD_INPUT) from None
 
 
+def write_parts(directory: Path, parts: dict[str, bytes], *, force: bool) -> list[Path]:
+    """Write files into a directory, which is made where it is not there.
+
+    Nothing is written if one of them exists already with other contents, unless told.
+
+    Returns:
+        The files, in the order of `parts`; those that were there with the same contents too.
+    """
+    paths = {directory / name: data for name, data in parts.items()}
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        missing = {p: d for p, d in paths.items() if not p.exists() or p.read_bytes() != d}
+        taken = [p for p in missing if p.exists()]
+        if taken and not force:
+            typer.echo(
+                f"romkit: {taken[0]}: exists already, with other contents\n"
+                "  try: an empty directory, or --force",
+                err=True,
+            )
+            raise typer.Exit(BAD_INPUT)
+        for path, data in missing.items():
+            _write_file(path, data, force=force)
+    except OSError as err:
+        where = err.filename or directory
+        typer.echo(f"romkit: {where}: cannot be written: {err.strerror or err}", err=True)
+        raise typer.Exit(BAD_INPUT) from None
+    return list(paths)
+
+
 def _write_file(path: Path, data: bytes, *, force: bool) -> None:
     import tempfile
 

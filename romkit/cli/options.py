@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from romkit.checks import DeviceId
 
 Files = Annotated[
     list[Path],
@@ -23,3 +26,19 @@ Out = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
+
+
+def device_of(
+    device: str | None, subsystem: str | None = None, class_code: str | None = None
+) -> DeviceId | None:
+    """A device from what was typed; a usage error where it is none."""
+    if device is None:
+        if subsystem or class_code:
+            raise typer.BadParameter("--subsystem and --class need --device")
+        return None
+    from romkit.checks import DeviceId
+
+    try:
+        return DeviceId.parse(device, subsystem, class_code)
+    except ValueError as err:
+        raise typer.BadParameter(str(err)) from None

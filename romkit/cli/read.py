@@ -17,12 +17,11 @@ from romkit.cli.files import (
     read_rom,
     write_output,
 )
-from romkit.cli.options import File, Files, Force, Json
+from romkit.cli.options import File, Files, Force, Json, device_of
 from romkit.cli.status import BAD_INPUT, BLOCKED, FINE
 from romkit.cli.terminal import print_json, speaks_unicode, style_of, terminal_width
 
 if TYPE_CHECKING:
-    from romkit.checks import DeviceId
     from romkit.finding import Finding
     from romkit.render.style import Style
     from romkit.rom import Rom
@@ -120,7 +119,7 @@ def verify(
     from romkit.checks import verify as run_checks
     from romkit.finding import blocking
 
-    wanted = _device(device, subsystem, class_code)
+    wanted = device_of(device, subsystem, class_code)
     name, data = read_one(file)
     findings = run_checks(data, wanted)
     if as_json:
@@ -181,16 +180,3 @@ def show_diff(
     else:
         typer.echo(diff_text(result, style_of(ctx)))
     raise typer.Exit(FINE if result.equal else BLOCKED)
-
-
-def _device(device: str | None, subsystem: str | None, class_code: str | None) -> DeviceId | None:
-    if device is None:
-        if subsystem or class_code:
-            raise typer.BadParameter("--subsystem and --class need --device")
-        return None
-    from romkit.checks import DeviceId
-
-    try:
-        return DeviceId.parse(device, subsystem, class_code)
-    except ValueError as err:
-        raise typer.BadParameter(str(err)) from None

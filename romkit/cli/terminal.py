@@ -21,11 +21,11 @@ class Color(StrEnum):
     NEVER = "never"
 
 
-def print_json(value: object) -> None:
+def print_json(value: object, *, err: bool = False) -> None:
     """Print a value as indented JSON."""
     import json
 
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False), err=err)
 
 
 def style_of(ctx: typer.Context) -> Style:

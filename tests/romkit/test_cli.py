@@ -67,7 +67,7 @@ def test_one_bad_file_does_not_stop_the_rest(rom: Path, tmp_path: Path) -> None:
     assert done.returncode == 3
     errors = done.stderr.decode()
     assert f"romkit: {bad}: not an option ROM but a ZIP archive" in errors
-    assert "try: unpack it first" in errors
+    assert "try: look inside with `romkit find`" in errors
     assert "absent.rom: No such file or directory" in errors
     assert f"{tmp_path}: Is a directory" in errors
     assert str(rom) in done.stdout.decode()
