@@ -211,7 +211,7 @@ def _judge(rom: Rom, donor: Rom, force: bool) -> tuple[tuple[OptionRom, ...], li
     if reasons and not force:
         raise EditRefused(
             f"the donor does not fit: {reasons[0]}",
-            hint="if you know better, say so: `--force`",
+            hint="if you know better, say so: `--unfit` (force=True)",
             reasons=reasons,
             may_force=True,
         )
