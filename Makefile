@@ -14,7 +14,7 @@ demo: $(VENV)/.run
 	@$(BIN)/python tests/fixtures/demo.py $(BIN)
 
 check: lint
-	$(PYTEST) -q -m "not slow" -n auto tests
+	$(PYTEST) -q -m "not slow and not corpus" -n auto tests
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

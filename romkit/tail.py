@@ -202,7 +202,8 @@ def _split(data: bytes, start: int, end: int) -> Iterator[TailPart]:
     back = _run(chunk, len(chunk) - len(chunk.rstrip(chunk[-1:])), chunk[-1])
     if front:
         yield TailPart(TailKind.PADDING, start, front, chunk[0], data=data)
-    yield TailPart(TailKind.DATA, start + front, len(chunk) - front - back, data=data)
+    if front + back < len(chunk):
+        yield TailPart(TailKind.DATA, start + front, len(chunk) - front - back, data=data)
     if back:
         yield TailPart(TailKind.PADDING, end - back, back, chunk[-1], data=data)
 

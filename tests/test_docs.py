@@ -2,35 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import re
-import tomllib
 from pathlib import Path
 
-from romkit.recipe import build_rom, load_recipe, model
-
 ROOT = Path(__file__).parent.parent
-RECIPE = (ROOT / "docs/recipe.md").read_text(encoding="utf-8")
-
-
-def test_the_recipe_document_names_every_key() -> None:
-    tables = [c for c in vars(model).values() if dataclasses.is_dataclass(c)]
-    keys = {
-        field.metadata.get("name") or field.name
-        for table in tables
-        for field in dataclasses.fields(table)
-        if "kind" in field.metadata
-    }
-    assert len(keys) > 50
-    assert {key for key in keys if f"`{key}`" not in RECIPE} == set()
-
-
-def test_the_examples_of_the_recipe_document_build() -> None:
-    examples = re.findall(r"```toml\n(.*?)```", RECIPE, re.DOTALL)
-    assert examples
-    for example in examples:
-        tomllib.loads(example)
-        assert build_rom(load_recipe(example)).startswith(b"\x55\xaa")
 
 
 def test_the_architecture_names_every_room() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 
 from romkit.errors import RomError
 from romkit.recipe.around import vfct_entry_at
@@ -19,7 +19,7 @@ from romkit.recipe.model import (
     VfctPart,
 )
 from romkit.rom import Rom, parse_rom
-from romkit.tail import Tail, TailKind, TailPart
+from romkit.tail import TailKind, TailPart
 
 #: A run of one byte value is told from data by this length.
 _RUN = 16
@@ -27,23 +27,26 @@ _RUN = 16
 #: After a byte that does not fit, a stream may go on behind so many: a patch lies between.
 _LONGEST_GAP = 64
 
+#: Bytes by which two pieces may agree by chance.
+_LONGEST_CHANCE = 4
+
 #: More pieces of made-up data than this in one part are a vendor's data.
 _MOST_PIECES = 64
 
 
 def tail_of(
-    rom: Rom, tail: Tail | None, describe: Callable[[Rom], Recipe] | None
+    rom: Rom, tail: Sequence[TailPart], describe: Callable[[Rom], Recipe] | None
 ) -> tuple[TailRecipe, ...]:
     """The parts behind the images.
 
     Args:
         rom: the ROM.
-        tail: its tail; for an ISA option ROM that is not `rom.tail`, which is the whole file.
+        tail: parts of it, from any one to the last.
         describe: makes recipes of the ROMs in it; None takes them for data.
     """
     parts: list[TailRecipe] = []
     made_up = b""
-    for part in tail or ():
+    for part in tail:
         if not part.size:
             continue
         if part.kind is TailKind.PADDING:
@@ -57,10 +60,9 @@ def tail_of(
             parts += [found for found in (copy, nested) if found is not None]
             continue
         made_up = made_up or fill(len(rom.data) - rom.rom_offset)
-        parts += _data(bytes(part), made_up[part.offset - rom.rom_offset :])
+        parts += _data(rom, bytes(part), made_up[part.offset - rom.rom_offset :])
     if len(parts) > MOST_TAIL_PARTS:
-        end = tail.offset if tail is not None else 0
-        return (DataPart(size=len(rom.data) - end),)
+        return (DataPart(size=len(rom.data) - tail[0].offset),)
     return tuple(parts)
 
 
@@ -71,9 +73,12 @@ def copied(rom: Rom, part: TailPart) -> CopyPart | None:
     own = bytes(part)
     for of in dict.fromkeys((0, rom.rom_offset)):
         if rom.data[of : of + part.size] == own and of + part.size <= part.offset:
-            whole = of + part.size == rom.rom_end
-            return CopyPart(of=of or None, size=None if whole else part.size)
+            return _copy(rom, of, part.size)
     return None
+
+
+def _copy(rom: Rom, of: int, size: int) -> CopyPart:
+    return CopyPart(of=of or None, size=None if of + size == rom.rom_end else size)
 
 
 def _padding(value: int, size: int) -> PaddingPart:
@@ -108,34 +113,54 @@ def _nested(rom: Rom, part: TailPart, describe: Callable[[Rom], Recipe]) -> Tail
     )
 
 
-def _data(chunk: bytes, made_up: bytes) -> list[TailRecipe]:
-    """Data as pieces of made-up streams and runs, or as one piece where they are not."""
-    pieces = list(_pieces(chunk, made_up))
-    if sum(piece.size or 0 for piece in pieces) == len(chunk):
-        return list(pieces)
-    return [DataPart(size=len(chunk))]
+def pieces_of(rom: Rom, start: int) -> tuple[TailRecipe, ...]:
+    """All from `start` on as what a recipe makes, whatever a parser sees in it: copies may be
+    cut. One piece of data where it is something else."""
+    made_up = fill(len(rom.data) - rom.rom_offset)
+    return tuple(_data(rom, rom.data[start:], made_up[start - rom.rom_offset :]))
 
 
-def _pieces(chunk: bytes, made_up: bytes) -> Iterator[PaddingPart | DataPart]:
-    """Pieces from the front on, as long as they are what a recipe makes."""
+def _data(rom: Rom, chunk: bytes, made_up: bytes) -> list[TailRecipe]:
+    """Data as pieces of made-up streams, runs and copies, or as one piece where they are not."""
+    pieces: list[TailRecipe] = []
     at = 0
-    for _ in range(_MOST_PIECES):
-        if at == len(chunk):
-            return
-        probe = chunk[at : at + PROBE]
-        run = len(chunk) - at - len(chunk[at:].lstrip(probe[:1]))
-        if made_up[at : at + len(probe)] == probe:
-            size = _common(chunk[at:], made_up[at:])
-            yield DataPart(size=size)
-        elif (seed := seeds().get(probe)) is not None:
-            size = _common(chunk[at:], fill(len(chunk) - at, seed))
-            yield DataPart(size=size, seed=seed)
-        elif run >= _RUN:
-            size = run
-            yield _padding(probe[0], run)
+    while at < len(chunk) and len(pieces) < _MOST_PIECES:
+        found = _piece(rom, chunk[at:], made_up[at:])
+        if found is None:
+            break
+        piece, size = found
+        # The next piece may begin as this one would go on: then it is this one that is shorter.
+        for shorter in range(size, max(size - _LONGEST_CHANCE, 0), -1):
+            end = at + shorter
+            if end == len(chunk) or _piece(rom, chunk[end:], made_up[end:]) is not None:
+                break
         else:
-            return
-        at += size
+            break
+        pieces.append(piece if shorter == size else replace(piece, size=shorter))
+        at = end
+    return pieces if at == len(chunk) else [DataPart(size=len(chunk))]
+
+
+def _piece(
+    rom: Rom, chunk: bytes, made_up: bytes
+) -> tuple[DataPart | PaddingPart | CopyPart, int] | None:
+    """The piece that `chunk` begins with, and its size; None where no recipe makes such bytes."""
+    probe = chunk[:PROBE]
+    if made_up.startswith(probe):
+        size = _common(chunk, made_up)
+        return DataPart(size=size), size
+    seed = seeds().get(probe)
+    if seed is not None:
+        size = _common(chunk, fill(len(chunk), seed))
+        return DataPart(size=size, seed=seed), size
+    for of in dict.fromkeys((0, rom.rom_offset)):
+        if len(probe) == PROBE and rom.data.startswith(probe, of):
+            size = _same(chunk, rom.data[of : rom.rom_end])
+            return _copy(rom, of, size), size
+    run = len(chunk) - len(chunk.lstrip(probe[:1]))
+    if run >= _RUN or run == len(chunk):
+        return _padding(probe[0], run), run
+    return None
 
 
 def _common(chunk: bytes, stream: bytes) -> int:

@@ -64,7 +64,7 @@ class Around:
 
     Attributes:
         ids: (vendor, device) of the first image.
-        images_size: bytes of all images.
+        images_size: bytes of all images; up to the next entry in a VFCT that has more.
     """
 
     ids: tuple[int, int]

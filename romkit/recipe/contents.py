@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from romkit.efi.driver import EfiDriver
+from romkit.efi.driver import EfiDriver, read_efi
 from romkit.efi.gop import GOP_GUID
 from romkit.errors import RecipeError
-from romkit.header import BLOCK
+from romkit.header import BLOCK, CodeType
 from romkit.image import OptionRom
 from romkit.recipe.efi import BROKEN
 from romkit.recipe.fill import is_fill
@@ -55,8 +55,15 @@ def can_be(kind: Any, value: Any) -> bool:
 
 def efi_of(image: OptionRom) -> Iterator[EfiRecipe | None]:
     """The driver."""
-    efi = image.efi
-    if efi is None:
+    # Of all its bytes: `image.efi` ends where PCIR says that the image does.
+    efi = read_efi(
+        bytes(image),
+        npde_gop_version=image.npde.gop_version if image.npde is not None else None,
+        class_code=image.pcir.class_code,
+        vendor_id=image.pcir.vendor_id,
+        budget=image.efi_budget,
+    )
+    if efi is None or image.code_type != CodeType.EFI or image.signature != b"\x55\xaa":
         yield None
         return
     header = {
@@ -68,7 +75,7 @@ def efi_of(image: OptionRom) -> Iterator[EfiRecipe | None]:
     }
     payload = bytes(image)[efi.image_offset :]
     pe = efi.pe
-    own = read_driver(pe or payload)
+    own = read_driver((pe if efi.compression == 1 else payload) or b"")
     if own is not None and (own.machine, own.subsystem) == (efi.machine, efi.subsystem):
         driver = {"payload": "pe", "gop": own.gop, "strings": own.strings, "pe_size": own.size}
         yield fitting(EfiRecipe, header | driver)

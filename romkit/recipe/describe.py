@@ -6,7 +6,7 @@ described, and building the recipe gives a look-alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from romkit.errors import RecipeError
 from romkit.header import BLOCK
 from romkit.image import OptionRom
 from romkit.recipe.around import containers_of
-from romkit.recipe.behind import copied, tail_of
+from romkit.recipe.behind import copied, pieces_of, tail_of
 from romkit.recipe.build import build_rom, lay_out
 from romkit.recipe.contents import atom_of, efi_of, nvidia_of, vbt_of
 from romkit.recipe.image import plan_image
@@ -38,7 +38,7 @@ from romkit.recipe.silent import silent
 from romkit.recipe.structure import isa_of, structure_of
 from romkit.recipe.write import write_recipe
 from romkit.rom import Rom
-from romkit.tail import Tail, TailKind, read_tail
+from romkit.tail import TailKind, TailPart, read_tail
 
 #: Bytes in which a file may differ from what a recipe builds and still be that recipe's, with
 #: patches. More of them, and the patches would be somebody's code.
@@ -85,11 +85,19 @@ def recipe_of(rom: Rom, *, with_bytes: bool = False) -> str:
 def describe(rom: Rom, depth: int = 0) -> tuple[Recipe, bool]:
     """A recipe for `rom`, and whether it builds the same bytes."""
     deeper = (lambda nested: describe(nested, depth + 1)[0]) if depth < _DEEPEST else None
-    tail = tail_of(rom, _tail(rom), deeper)
-    for cut_off in (True, False):
-        recipe = _exact(rom, tail, cut_off=cut_off)
-        if recipe is not None:
-            return recipe, True
+    parts = _tail(rom)
+    tail = tail_of(rom, parts, deeper)
+    ways = [(rom.images, tail)]
+    further, rest = _further(parts)
+    if further:
+        ways.append(((*rom.images, *further), tail_of(rom, rest, deeper)))
+    if parts:
+        ways.append((rom.images, pieces_of(rom, parts[0].offset)))
+    for images, behind in dict.fromkeys(ways):
+        for cut_off in (True, False):
+            recipe = _exact(rom, images, behind, cut_off=cut_off)
+            if recipe is not None:
+                return recipe, True
     return _look_alike(rom, tail), False
 
 
@@ -103,25 +111,40 @@ def _title(rom: Rom) -> str:
     return f"{ids}, {around}, {types}, {len(rom.data):#x} bytes"
 
 
-def _tail(rom: Rom) -> Tail | None:
+def _tail(rom: Rom) -> tuple[TailPart, ...]:
     """What stands behind the images, or behind an ISA option ROM, which to the parser is a tail."""
-    if rom.images:
-        return rom.tail
-    return read_tail(rom.data, isa_of(rom).size or 0, None, b"")
+    tail = rom.tail
+    if not rom.images:
+        tail = read_tail(rom.data, isa_of(rom).size or 0, None, b"")
+    return tail.parts if tail is not None else ()
+
+
+def _further(parts: Sequence[TailPart]) -> tuple[tuple[OptionRom, ...], Sequence[TailPart]]:
+    """Images right behind the last one, which no chain reaches; and the parts behind them."""
+    found: list[OptionRom] = []
+    for number, part in enumerate(parts):
+        nested = part.rom if part.rom_offset == part.offset else None
+        if nested is None or nested.tail is not None:
+            return tuple(found), parts[number:]
+        found += nested.images
+    return tuple(found), ()
 
 
 # Section: the three ways
 
 
-def _exact(rom: Rom, tail: tuple[TailRecipe, ...], *, cut_off: bool) -> Recipe | None:
+def _exact(
+    rom: Rom, own: Sequence[OptionRom], tail: tuple[TailRecipe, ...], *, cut_off: bool
+) -> Recipe | None:
     """A recipe that builds the very bytes of `rom`, or None.
 
     Args:
         rom: the ROM.
-        tail: its tail.
+        own: its images.
+        tail: what is behind them.
         cut_off: take a last image that runs past the end of the file for one that was cut.
     """
-    images = tuple(_images(rom, exact=True, cut_off=cut_off))
+    images = tuple(_images(rom, own, exact=True, cut_off=cut_off))
     missing = rom.rom_offset + sum(image.size or 0 for image in images) - len(rom.data)
     if cut_off and missing <= 0:
         return None
@@ -138,7 +161,7 @@ def _exact(rom: Rom, tail: tuple[TailRecipe, ...], *, cut_off: bool) -> Recipe |
 def _look_alike(rom: Rom, tail: tuple[TailRecipe, ...]) -> Recipe:
     """A recipe that builds a ROM of the same structure."""
     try:
-        images = tuple(_images(rom, exact=False, cut_off=False))
+        images = tuple(_images(rom, rom.images, exact=False, cut_off=False))
         return silent(_in_container(rom, Recipe(images=images, tail=tail)))
     except RecipeError:
         # Structures that lie on each other; nobody ever dumped such a file.
@@ -175,7 +198,7 @@ def _with_bytes(rom: Rom) -> Recipe:
 
 
 def _tail_with_bytes(rom: Rom) -> Iterator[TailRecipe]:
-    for part in _tail(rom) or ():
+    for part in _tail(rom):
         copy = copied(rom, part)
         if copy is not None:
             yield copy
@@ -188,36 +211,37 @@ def _tail_with_bytes(rom: Rom) -> Iterator[TailRecipe]:
 # Section: images
 
 
-def _images(rom: Rom, *, exact: bool, cut_off: bool) -> Iterator[ImageRecipe]:
+def _images(
+    rom: Rom, images: Sequence[OptionRom], *, exact: bool, cut_off: bool
+) -> Iterator[ImageRecipe]:
     """The images; sums are left alone in exact ones, and stated in look-alikes."""
-    if not rom.images:
+    if not images:
         image = isa_of(rom, cut_off=cut_off)
         covered = memoryview(rom.data)[: image.initialization_size or 0]
         yield _balanced(image, "untouched" if exact else sum(covered) & 0xFF)
         return
-    for number, own in enumerate(rom.images):
+    for number, own in enumerate(images):
         image = structure_of(own)
-        if cut_off and number + 1 == len(rom.images):
+        if cut_off and number + 1 == len(images):
             length = own.npde.subimage_length if own.npde is not None else None
             whole = max(own.pcir.image_length if length is None else length, BLOCK)
             image = replace(image, size=max(whole, own.size))
-        # Asks for nothing that might not fit, until something is found that does.
-        header = EfiRecipe(payload="none") if own.efi is not None else None
-        image = replace(image, checksum="untouched", efi=header)
+        image = replace(image, checksum="untouched")
         image = _filled(image, own, exact=exact)
         yield image if exact else _balanced(image, own.sum8)
 
 
 def _filled(image: ImageRecipe, own: OptionRom, *, exact: bool) -> ImageRecipe:
-    """`image` with the contents of `own` that fit into it."""
+    """`image` with the contents of `own` that fit into it, the most telling ones first."""
     devices = image.device_list
     if devices is not None and not exact:
         devices = devices[:_MOST_DEVICES]
-    image = _first(image, "device_list", (devices, None))
+    image = replace(image, device_list=None)
     image = _first(image, "efi", efi_of(own))
     image = _first(image, "nvidia", nvidia_of(own, exact=exact))
     image = _first(image, "atom", atom_of(own, exact=exact))
-    return _first(image, "vbt", vbt_of(own, exact=exact))
+    image = _first(image, "vbt", vbt_of(own, exact=exact))
+    return _first(image, "device_list", (devices, None))
 
 
 def _first(image: ImageRecipe, name: str, candidates: Iterable[Any]) -> ImageRecipe:

@@ -172,10 +172,24 @@ class _Planner:
         size = _size(image, pieces, self.path)
         length = self._length(image.image_length, size, "image_length")
         self._header(size)
-        pieces.write(self.structure_offset, self._pci_data(length, pointer))
+        structure = self._pci_data(length, pointer)
+        self._check_overlap(structure)
+        pieces.write(self.structure_offset, structure)
         if image.npde is not None:
             pieces.write(npde_at, self._npde(image.npde, size))
         return _finish(image, pieces, size, self.ids, self.structure_offset, length, self.path)
+
+    def _check_overlap(self, structure: bytes) -> None:
+        """A structure that lies on the header must say what the header says there."""
+        header = {0x00: self.signature, 0x18: self.structure_offset.to_bytes(2, "little")}
+        for at, field in header.items():
+            for n, value in enumerate(field):
+                place = at + n - self.structure_offset
+                if 0 <= place < len(structure) and structure[place] != value:
+                    raise RecipeError(
+                        f"{self.path}.structure_offset: expected a place behind the header,"
+                        f" found {self.structure_offset:#x}"
+                    )
 
     def _ids(self, before: tuple[int, int] | None) -> tuple[int, int]:
         image = self.image

@@ -82,7 +82,7 @@ def _value(field: Field[Any], raw: object, path: str, depth: int) -> Any:
     if not form.several:
         return _one_of(form, raw, path, depth)
     if not isinstance(raw, list):
-        refuse(path, f"tables [[{path}]]", raw)
+        refuse(path, "an array of tables", raw)
     if len(raw) > form.several:
         raise RecipeError(f"{path}: expected at most {form.several} of them, found {len(raw)}")
     return tuple(_element(form, item, f"{path}[{n}]", depth) for n, item in enumerate(raw))

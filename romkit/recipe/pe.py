@@ -123,8 +123,8 @@ def _code(machine: int) -> bytes:
 
 
 def _reloc() -> bytes:
-    # A block of two entries that relocate nothing (type 0).
-    return struct.pack("<IIHH", _SECTION, 12, 0, 0).ljust(BLOCK, b"\0")
+    # A block of two entries that relocate nothing (type 0), at offsets that do not overlap.
+    return struct.pack("<IIHH", _SECTION, 12, 0, 8).ljust(BLOCK, b"\0")
 
 
 def _headers(driver: Driver, data_size: int) -> bytes:

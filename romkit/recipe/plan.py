@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from romkit.errors import RecipeError
+from romkit.header import BLOCK
+from romkit.layout.acpi import DESCRIPTION_HEADER
 from romkit.layout.pci import PCI_DATA_STRUCTURE
 from romkit.recipe.container import Around, ContainerPlan, plan_container, vfct_entry
 from romkit.recipe.image import ImagePlan, plan_image
@@ -19,6 +21,9 @@ from romkit.recipe.model import (
     TailRecipe,
     VfctPart,
 )
+
+#: The header of an ACPI table, with its checksum in it.
+_TABLE_HEADER = DESCRIPTION_HEADER.sizeof()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +146,8 @@ def plan_rom(recipe: Recipe, path: str = "") -> RomPlan:
     _check_size(images_size, path)
 
     container = None
+    around = Around((images[0].ids if images else None) or (0, 0), images_size)
     if recipe.container is not None:
-        around = Around((images[0].ids if images else None) or (0, 0), images_size)
         container = plan_container(recipe.container, f"{path}container", around)
     rom_end = (container.size if container is not None else 0) + images_size
 
@@ -152,12 +157,25 @@ def plan_rom(recipe: Recipe, path: str = "") -> RomPlan:
         tail.append(_part(part, at, rom_end, f"{path}tail[{number}]"))
         at += tail[-1].size
         _check_size(at, path)
-    if container is not None and container.table and container.table_length is None:
-        container = replace(container, table_length=at)
+    if recipe.container is not None and container is not None and container.table:
+        around = replace(around, images_size=_to_next_entry(recipe, tail, images_size))
+        container = plan_container(recipe.container, f"{path}container", around)
+        if container.table_length is None:
+            container = replace(container, table_length=at)
 
     plan = RomPlan(container, tuple(images), tuple(tail), recipe.truncate or 0, recipe.patches)
     _check(plan, path)
     return plan
+
+
+def _to_next_entry(recipe: Recipe, tail: list[TailPlan], images_size: int) -> int:
+    """Bytes that the first entry of a VFCT must state for a reader to find the next one."""
+    size = images_size
+    for part, planned in zip(recipe.tail, tail, strict=True):
+        if isinstance(part, VfctPart):
+            return size
+        size += planned.size
+    return images_size
 
 
 def _check_size(size: int, path: str) -> None:
@@ -218,6 +236,13 @@ def _check(plan: RomPlan, path: str) -> None:
     for number, (offset, image) in enumerate(zip(plan.offsets(), plan.images, strict=True)):
         if image.structure is None:
             continue
+        apart = number + 1 == len(plan.images) and not plan.tail
+        if image.size % BLOCK and not apart:
+            # Lengths are counted in blocks: whatever follows could not be told from the image.
+            raise RecipeError(
+                f"{path}image[{number}].size: expected a multiple of {BLOCK} where anything"
+                f" follows, found {image.size:#x}"
+            )
         end = offset + image.structure + needed
         if end > plan.whole_size:
             raise RecipeError(
@@ -228,6 +253,13 @@ def _check(plan: RomPlan, path: str) -> None:
         if not 0 <= offset <= plan.whole_size - len(data):
             raise RecipeError(
                 f"{path}container: expected all of it in the file, found some at {offset:#x}"
+            )
+    table = plan.container is not None and plan.container.table
+    for number, part in enumerate(plan.tail):
+        if isinstance(part, CopyPlan) and table and part.of < _TABLE_HEADER:
+            raise RecipeError(
+                f"{path}tail[{number}].of: expected bytes behind the table's header, whose sum"
+                f" would change with its copy, found {part.of:#x}"
             )
     for number, patch in enumerate(plan.patches):
         if patch.offset + len(patch.data) > plan.size:

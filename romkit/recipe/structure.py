@@ -23,7 +23,7 @@ def structure_of(image: OptionRom) -> ImageRecipe:
         class_code=pcir.class_code,
         size=image.size,
         image_length=pcir.image_length,
-        initialization_size=image.initialization_size,
+        initialization_size=_initialization_size(image),
         revision=pcir.structure_revision,
         structure_offset=pcir.offset - image.offset,
         structure_length=pcir.structure_length,
@@ -52,6 +52,12 @@ def isa_of(rom: Rom, *, cut_off: bool = False) -> ImageRecipe:
         size=stated if cut_off and stated > len(rom.data) else size,
         initialization_size=stated,
     )
+
+
+def _initialization_size(image: OptionRom) -> int:
+    """The size field; two bytes wide only in images that have UEFI's header."""
+    wide = image.signature == b"\x55\xaa"
+    return image.initialization_size if wide else image.initialization_size % (0x100 * BLOCK)
 
 
 def _device_list(image: OptionRom) -> tuple[int, ...] | None:

@@ -19,6 +19,14 @@ def corpus_dir() -> Path | None:
     return Path(named) if named and (Path(named) / "expected.json").is_file() else None
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder is the corpus tier."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker("corpus")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that takes `rom_name` once a file."""
     if "rom_name" in metafunc.fixturenames:

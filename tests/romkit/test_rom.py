@@ -32,6 +32,7 @@ SAMPLES = {
     + nvgi(3, nvidia_desktop())
     + b"\xff" * 99,
     "live tail": image(pcir(vendor=0x1002)) + b"\xff" * 2048 + b"PSP firmware" * 99 + b"\xff" * 700,
+    "two paddings": image(pcir(vendor=0x1002)) + b"\xff" * 512 + bytes(512),
     "prefix": b"12345" + nvidia_desktop(),
     "isa": b"\x55\xaa\x04" + bytes(2045),
 }
