@@ -43,7 +43,8 @@ def checksum(rom: Rom) -> Iterator[Finding]:
                         f"sum {image.sum8:#04x}",
                     ),
                 ),
-                remedy="compare with another dump of the same card",
+                remedy="compare with another dump of the same card; `romkit fix` mends the sum, not "
+                "damage",
                 source=f"{PCI_SPEC}; measured: 90 of 92 NVIDIA and all AMD x86 images sum to zero",
             )
 
@@ -81,8 +82,8 @@ def decimal_vendor(rom: Rom) -> Iterator[Finding]:
                 title="vendor 03ea does not exist: it is 1002 (AMD) typed as a decimal number when "
                 f"the ROM was built{device}",
                 evidence=(Evidence(f"{image.pcir.offset + 4:#x}", "03ea"),),
-                remedy="build it again with 0x1002; OVMF does not compare the ids, other firmware "
-                "may",
+                remedy="`romkit fix`, then check the device id; OVMF does not compare the ids, other "
+                "firmware may",
                 source="measured on 7 ROMs; EfiRom -f takes decimal numbers without 0x",
             )
 

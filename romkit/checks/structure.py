@@ -42,7 +42,7 @@ def container(rom: Rom) -> Iterator[Finding]:
         title=f"{around.rom_offset:#x} bytes stand before the ROM ({around.title}): as a romfile, "
         "no firmware would find it",
         evidence=(Evidence("0x0", rom.data[:4].hex(" ")), Evidence("ROM", f"{rom.rom_offset:#x}")),
-        remedy=f"use only the bytes from {rom.rom_offset:#x} to {rom.rom_end:#x} as romfile",
+        remedy="cut it off: `romkit strip`",
         source=EDK2,
     )
     if around.problem:
@@ -158,9 +158,9 @@ def last_image(rom: Rom) -> Iterator[Finding]:
             Evidence(f"{i.pcir.offset + 0x15:#x}", f"{i.pcir.indicator:#04x}") for i in chain
         ),
         remedy=(
-            "the lengths lead to the wrong place: start from an unaltered dump"
+            "the lengths lead to the wrong place: `romkit fix`, or start from an unaltered dump"
             if lost
-            else "set bit 7 of the last image's indicator, or dump again if images are missing"
+            else "`romkit fix` sets it; dump again if images are missing"
         ),
         source=LINUX,
     )
@@ -182,8 +182,7 @@ def unreachable(rom: Rom) -> Iterator[Finding]:
                 Evidence("PCIR chain", " → ".join(f"{i.offset:#x}" for i in rom.pcir_chain)),
                 Evidence("then", f"{rom.pcir_chain.end_offset:#x}: {rom.pcir_chain.end.value}"),
             ),
-            remedy="the tool that inserted it put it at the wrong place: start from the original "
-            "ROM",
+            remedy="the tool that inserted it put it at the wrong place: `romkit fix` moves it",
             source=EDK2,
         )
     if drivers and not lost:
@@ -276,7 +275,7 @@ def copies(rom: Rom) -> Iterator[Finding]:
             title=f"another ROM ({same}) lies behind the first, at {part.rom_offset or 0:#x}: the "
             "file is a whole flash, and its size says nothing about the ROM's",
             evidence=(Evidence(f"{part.offset:#x}", f"{part.size:#x} bytes"),),
-            remedy="a romfile needs only the first",
+            remedy="a romfile needs only the first: `romkit strip`",
             source="measured on Turing, Ampere and Ada flashes",
         )
 
