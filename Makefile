@@ -1,4 +1,4 @@
-# Everything happens in .venv and .stamps; nothing here needs root.
+# Everything happens in .venv; nothing here needs root.
 # ROMKIT_CORPUS=DIR (with roms/, expected.json, rom-parser/) adds the tests on real ROM dumps.
 
 PYTHON ?= python3

@@ -11,5 +11,4 @@ exclude_patterns = ["_build"]
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True, "undoc-members": False}
 myst_heading_anchors = 3
-suppress_warnings = ["myst.xref_missing"]
 napoleon_use_ivar = True

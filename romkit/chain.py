@@ -67,6 +67,9 @@ class Chain:
     def __iter__(self) -> Iterator[OptionRom]:
         return iter(self.images)
 
+    def __getitem__(self, number: int) -> OptionRom:
+        return self.images[number]
+
     def __contains__(self, image: object) -> bool:
         return any(image is own for own in self.images)
 

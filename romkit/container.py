@@ -23,6 +23,9 @@ NVFW_OFFSETS = (0x0, 0x1000)
 #: From the flash status block to the ROM directory (open-gpu-kernel-modules).
 RFRD_FROM_FLASH_STATUS = 4096
 
+#: The version byte of a header that can be read.
+NVGI_VERSIONS = (b"\x01", b"\x02", b"\x03")
+
 #: Candidates that are looked at before the search for a ROM gives up.
 MAX_CANDIDATES = 65536
 
@@ -204,21 +207,21 @@ def _find_nvfw(data: bytes) -> Container | None:
     for base in NVFW_OFFSETS:
         if data[base : base + 4] != b"NVFW":
             continue
-        for _, hit in zip(range(MAX_CANDIDATES), re.finditer(b"RFRD", data[base:]), strict=False):
-            at = base + hit.start()
-            if at % 16 or at + RFRD_HEADER.sizeof() > len(data):
+        for _, hit in zip(range(MAX_CANDIDATES), re.finditer(b"RFRD", data), strict=False):
+            at = hit.start()
+            # A few bytes first: the signature also occurs as code, and hostile files hold many.
+            rom_offset = base + int.from_bytes(data[at + 8 : at + 12], "little")
+            if at % 16 or not runnable(data, rom_offset):
                 continue
             directory = read(RFRD_HEADER, data, at, "RFRD directory")
-            rom_offset = base + directory.pci_rom_offset
-            if runnable(data, rom_offset):
-                stated = directory.pci_rom_length
-                return Container(
-                    ContainerKind.NVFW,
-                    0,
-                    rom_offset,
-                    rom_length=None if stated == 0xFFFFFFFF else stated,
-                    directory_offset=at,
-                )
+            stated = directory.pci_rom_length
+            return Container(
+                ContainerKind.NVFW,
+                0,
+                rom_offset,
+                rom_length=None if stated == 0xFFFFFFFF else stated,
+                directory_offset=at,
+            )
         raise MalformedRom("no ROM directory behind this NVFW header leads to an image", base)
     return None
 

@@ -175,7 +175,7 @@ def read_pci_data(data: bytes, offset: int) -> PciData:
 
     Raises:
         TruncatedRom: it does not fit.
-        MalformedRom: no known signature, or a length below that of revision 0.
+        MalformedRom: no known signature.
     """
     f = read(PCI_DATA_STRUCTURE, data, offset, "PCI data structure")
     if f.signature not in STRUCTURE_OF.values():

@@ -139,7 +139,7 @@ def parse_rom(data: bytes | bytearray | memoryview) -> Rom:
     Raises:
         NotARom: nothing in `data` is an option ROM; its `guess` says what it may be instead.
     """
-    data = bytes(data)
+    data = bytes(memoryview(data))  # an int or a str is a TypeError here, not a file of zeros
     container = find_container(data)
     if container is None and not starts_image(data, 0):
         from romkit.guess import not_a_rom
@@ -160,7 +160,7 @@ def parse_rom(data: bytes | bytearray | memoryview) -> Rom:
         data=data,
         container=container,
         images=images,
-        tail=read_tail(data, end, container, data[start:end]),
+        tail=read_tail(data, end, container, data[start:end], parse_rom),
         pcir_chain=chain("PCIR", pcir),
         npde_chain=chain("NPDE", npde),
     )

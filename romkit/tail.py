@@ -7,14 +7,13 @@ the length of a ROM never follows from the length of its file.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from romkit.chain import HeaderReader, walk_npde, walk_pcir
-from romkit.container import Container, read_nvgi, runnable
+from romkit.container import NVGI_VERSIONS, Container, read_nvgi, runnable
 from romkit.errors import RomError
 from romkit.header import BLOCK
 from romkit.lazy import cache_field, lazy
@@ -24,6 +23,12 @@ if TYPE_CHECKING:
 
 #: Further copies that are told apart; more are shown as data.
 MAX_COPIES = 16
+
+#: Blocks that only look like a ROM or a container before the search for a copy gives up.
+MAX_CANDIDATES = 4096
+
+#: Reads bytes as a ROM: `romkit.rom.parse_rom`, which stands above this module.
+Parser: TypeAlias = "Callable[[bytes], Rom]"
 
 
 class TailKind(Enum):
@@ -59,6 +64,7 @@ class TailPart:
     rom_offset: int | None = None
     identical: bool | None = None
     data: bytes = field(default=b"", repr=False, compare=False)
+    parse: Parser | None = field(default=None, repr=False, compare=False)
     _cache: dict[str, object] = cache_field()
 
     @property
@@ -75,12 +81,10 @@ class TailPart:
 
         None also where the part cannot be read by itself: a container may point out of it.
         """
-        if self.rom_offset is None:
+        if self.rom_offset is None or self.parse is None:
             return None
-        from romkit.rom import parse_rom
-
         try:
-            return parse_rom(bytes(self))
+            return self.parse(bytes(self))
         except RomError:
             return None
 
@@ -111,7 +115,9 @@ class Tail:
         return f"<Tail @{self.offset:#x}+{self.size:#x}: {kinds}>"
 
 
-def read_tail(data: bytes, offset: int, container: Container | None, own: bytes) -> Tail | None:
+def read_tail(
+    data: bytes, offset: int, container: Container | None, own: bytes, parse: Parser | None = None
+) -> Tail | None:
     """Cut what follows the last image into parts.
 
     Args:
@@ -119,6 +125,7 @@ def read_tail(data: bytes, offset: int, container: Container | None, own: bytes)
         offset: first byte behind the last image.
         container: the file's own container.
         own: the bytes of the file's own images, to compare copies with.
+        parse: reads the ROM in a part when it is asked for; without it there is none.
 
     Returns:
         None where nothing follows.
@@ -127,7 +134,7 @@ def read_tail(data: bytes, offset: int, container: Container | None, own: bytes)
         return None
     parts: list[TailPart] = []
     at = offset
-    for copy in _copies(data, offset, container, own):
+    for copy in _copies(data, offset, container, own, parse):
         if copy.offset >= at:
             parts.extend(_split(data, at, copy.offset))
             parts.append(copy)
@@ -137,13 +144,13 @@ def read_tail(data: bytes, offset: int, container: Container | None, own: bytes)
 
 
 def _copies(
-    data: bytes, offset: int, container: Container | None, own: bytes
+    data: bytes, offset: int, container: Container | None, own: bytes, parse: Parser | None
 ) -> Iterator[TailPart]:
     headers = HeaderReader(data)
     for entry in container.vfct_images if container else ():
         if entry.rom_offset >= offset and runnable(data, entry.rom_offset):
             end = min(entry.rom_offset + entry.image_length, len(data))
-            yield _copy(data, TailKind.VFCT_IMAGE, entry.offset, entry.rom_offset, end, own)
+            yield _copy(data, TailKind.VFCT_IMAGE, entry.offset, entry.rom_offset, end, own, parse)
     at = offset
     for _ in range(MAX_COPIES):
         found = _next_copy(data, at)
@@ -153,40 +160,58 @@ def _copies(
         walks = (walk(headers, rom_offset) for walk in (walk_pcir, walk_npde))
         end = max(rom_offset + BLOCK, *(walk.end_offset for walk in walks))
         at = min(end, len(data))
-        yield _copy(data, TailKind.COPY, start, rom_offset, at, own)
+        yield _copy(data, TailKind.COPY, start, rom_offset, at, own, parse)
 
 
 def _copy(
-    data: bytes, kind: TailKind, start: int, rom_offset: int, end: int, own: bytes
+    data: bytes,
+    kind: TailKind,
+    start: int,
+    rom_offset: int,
+    end: int,
+    own: bytes,
+    parse: Parser | None,
 ) -> TailPart:
     same = data[rom_offset:end] == own
-    return TailPart(kind, start, end - start, None, rom_offset, same, data)
+    return TailPart(kind, start, end - start, None, rom_offset, same, data, parse)
 
 
 def _next_copy(data: bytes, offset: int) -> tuple[int, int] | None:
     """The next container or bare ROM at a block boundary: (its start, its first image)."""
-    bare = _next_bare(data, offset)
-    for hit in re.finditer(b"NVGI", data[offset : bare if bare is not None else len(data)]):
-        start = offset + hit.start()
-        if start % BLOCK:
-            continue
+    bare = _next_at_block(data, offset, b"\x55\xaa", lambda at: runnable(data, at))
+    end = len(data) if bare is None else bare
+    found: list[int] = []
+
+    def contains(at: int) -> bool:
+        if data[at + 5 : at + 6] not in NVGI_VERSIONS:  # before anything is read
+            return False
         try:
-            return start, read_nvgi(data, start).rom_offset
+            found.append(read_nvgi(data, at).rom_offset)
         except RomError:
-            continue
+            return False
+        return True
+
+    start = _next_at_block(data[:end], offset, b"NVGI", contains)
+    if start is not None:
+        return start, found[-1]
     return None if bare is None else (bare, bare)
 
 
-def _next_bare(data: bytes, offset: int) -> int | None:
-    # Every 512th byte, so that a large tail costs two slices and not a loop over its bytes.
+def _next_at_block(
+    data: bytes, offset: int, signature: bytes, accept: Callable[[int], bool]
+) -> int | None:
+    """The next block that starts with `signature` and is accepted."""
+    # Every 512th byte, so that a large tail costs a slice and not a loop over its bytes.
     start = -(-offset // BLOCK) * BLOCK
     firsts = data[start::BLOCK]
-    at = firsts.find(0x55)
-    while at >= 0:
+    at, tried = firsts.find(signature[0]), 0
+    while at >= 0 and tried < MAX_CANDIDATES:
         place = start + at * BLOCK
-        if data[place + 1 : place + 2] == b"\xaa" and runnable(data, place):
-            return place
-        at = firsts.find(0x55, at + 1)
+        if data[place : place + len(signature)] == signature:
+            if accept(place):
+                return place
+            tried += 1
+        at = firsts.find(signature[0], at + 1)
     return None
 
 

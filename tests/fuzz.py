@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import random
-import resource
+import re
 import struct
 import sys
 import time
@@ -18,11 +18,17 @@ import traceback
 from pathlib import Path
 
 from romkit.checks import DeviceId, verify
+from romkit.diff import diff
+from romkit.edit import fix, split, strip
 from romkit.errors import RomError
+from romkit.recipe import recipe_of
 from romkit.record import record
+from romkit.render.html import rom_html
+from romkit.render.map import map_text
 from romkit.render.report import important, report_text
 from romkit.render.rom_parser import rom_parser_text
 from romkit.render.style import Style
+from romkit.render.svg import map_svg
 from romkit.rom import parse_rom
 
 SIGNATURES = (
@@ -38,6 +44,9 @@ SIGNATURES = (
     b"$VBT",
     b"MZ",
 )
+#: One input in so many is described and edited too.
+DESCRIBED = 25
+
 LIES = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFF)
 
 
@@ -92,7 +101,31 @@ def read_everything(data: bytes) -> bool:
     if any(ord(c) < 0x20 and c != "\n" for c in text):
         raise AssertionError("control characters in the report")
     rom_parser_text(rom)
+    map_text(rom)
+    map_svg(rom)
+    rom_html(rom)
+    if not diff(rom, rom).equal:
+        raise AssertionError("a ROM differs from itself")
     return True
+
+
+def describe(data: bytes) -> None:
+    """The costly rest: a recipe, and the edits, each of which verifies its output."""
+    try:
+        rom = parse_rom(data)
+    except RomError:
+        return
+    for step in (recipe_of, strip, fix, split):
+        try:
+            step(rom)
+        except RomError:
+            continue
+
+
+def peak_memory() -> int:
+    """Bytes. Not ru_maxrss, which a child inherits from its parent."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
 
 
 def main() -> None:
@@ -101,17 +134,20 @@ def main() -> None:
     originals = [Path(path).read_bytes() for path in paths]
     for data in originals:
         read_everything(data)  # imports and caches are no part of what an input costs
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        describe(data)
+    before = peak_memory()
     worst, parsed, errors = 0.0, 0, []
     for number in range(count):
         data = mutate(originals[number % len(originals)], rng)
         start = time.process_time()
         try:
             parsed += read_everything(data)
+            if number % DESCRIBED == 0:
+                describe(data)
         except Exception:
             errors.append(f"seed {seed} input {number}: {traceback.format_exc(limit=-3)}")
         worst = max(worst, time.process_time() - start)
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    grown = peak_memory() - before
     summary = {
         "inputs": count,
         "parsed": parsed,

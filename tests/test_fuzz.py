@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from builders.rom import nvidia_desktop
 from corpus.conftest import corpus_dir
 
 from romkit.recipe import build_rom, load_recipe
@@ -53,6 +54,24 @@ def fuzz(seed: int, count: int, files: list[str]) -> None:
 
 def test_a_thousand_mutated_roms(tmp_path: Path) -> None:
     fuzz(1, 1000, built(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"NVFW" + bytes(12) + (b"RFRD" + bytes(12)) * 65536,
+        nvidia_desktop() + b"NVGI" * (1 << 20),
+        nvidia_desktop() + (b"NVGI" + bytes(508)) * (1 << 14),
+        b"X" + b"\x55\xaa" * (1 << 20),
+        b"BIT\0\xff\xb8" * (1 << 18),
+    ],
+    ids=["RFRD", "NVGI", "NVGI at blocks", "55 AA", "BIT"],
+)
+def test_a_flood_of_signatures(data: bytes, tmp_path: Path) -> None:
+    """One input that is all signatures: the searches give up in time."""
+    path = tmp_path / "flood"
+    path.write_bytes(data)
+    fuzz(1, 1, [str(path)])
 
 
 @pytest.mark.slow

@@ -30,6 +30,9 @@ COMMON_NAME = "2.5.4.3"
 
 _CODECS = {UTF8_STRING: "utf-8", BMP_STRING: "utf-16-be", UNIVERSAL_STRING: "utf-32-be"}
 
+#: Where year, month, day, hour, minute and second stand in a GeneralizedTime.
+_DATE_FIELDS = ((0, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14))
+
 #: Bytes of a name that are looked at; no attribute of a real name is longer (RFC 5280: 64).
 _LONGEST_NAME = 1024
 
@@ -117,6 +120,8 @@ def read_time(element: Element) -> datetime | None:
     elif element.tag != GENERALIZED_TIME or not re.fullmatch(r"[0-9]{14}Z", text):
         return None
     try:
-        return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+        # Not strptime: importing what it needs takes longer than reading all certificates.
+        year, *rest = (int(text[a:b]) for a, b in _DATE_FIELDS)
+        return datetime(year, *rest, tzinfo=UTC)
     except ValueError:
         return None

@@ -98,13 +98,16 @@ def read_signed_data(blob: bytes) -> SignedData | None:
         return None
     content_info = fields[2]
     content = next(children(descend(content_info, CONTEXT_0)), None)
-    algorithm, digest = _spc_digest(content)
+    content_type = object_identifier(next(children(content_info), None))
+    # A signature over anything else says nothing about the image.
+    is_spc = content_type == SPC_INDIRECT_DATA
+    algorithm, digest = _spc_digest(content) if is_spc else ("", None)
     certificates = next((f for f in fields[3:] if f.tag == CONTEXT_0), None)
     signers = next((f for f in fields[3:] if f.tag == SET), None)
     signer = next(children(signers), None)
     return SignedData(
         length=outer.end,
-        content_type=object_identifier(next(children(content_info), None)),
+        content_type=content_type,
         content=content.contents if content is not None else b"",
         digest_algorithm=algorithm,
         digest=digest,

@@ -30,6 +30,7 @@ def rom(corpus: Path) -> Find:
     return find
 
 
+@pytest.mark.survey
 def test_a_rom_stripped_by_hand_has_the_same_images(rom: Find) -> None:
     d = diff(rom("16f1ff99800e"), rom("8fc4c6c61d86"))
     assert d.images_equal
@@ -39,12 +40,14 @@ def test_a_rom_stripped_by_hand_has_the_same_images(rom: Find) -> None:
     assert first == "the images are identical: only the container differs"
 
 
+@pytest.mark.survey
 def test_two_routes_to_one_rom_differ_by_padding(rom: Find) -> None:
     d = diff(rom("869c14cebf6c"), rom("7d85cdbe94e5"))
     assert d.images_equal
     assert d.tail.status == "removed"
 
 
+@pytest.mark.survey
 def test_a_driver_that_was_inserted_and_the_chain_that_broke_by_it(rom: Find) -> None:
     d = diff(rom("0f002def2d7d"), rom("abd01b4279c0"))
     assert [(i.image.code_type, i.status) for i in d.images] == [
@@ -79,8 +82,8 @@ def test_every_rom_has_a_map_a_picture_and_a_page(rom_data: bytes) -> None:
 def test_any_two_roms_compare_without_delay(corpus: Path) -> None:
     roms = [parse_rom(path.read_bytes()) for path in sorted((corpus / "roms").iterdir())]
     for one, other in pairwise(roms):
-        start = time.perf_counter()
+        start = time.process_time()
         d = diff(one, other)
-        assert time.perf_counter() - start < 2.0
+        assert time.process_time() - start < 2.0
         assert not d.equal
         assert all(c.isprintable() or c == "\n" for c in diff_text(d))

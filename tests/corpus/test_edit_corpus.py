@@ -60,6 +60,7 @@ def drivers(rom: Rom) -> list[str | None]:
 # Section: strip
 
 
+@pytest.mark.survey
 def test_a_strip_by_hand_is_repeated(corpus: Path) -> None:
     flash, stripped = rom_of(corpus, "16f1ff99800e"), rom_of(corpus, "8fc4c6c61d86")
     assert same(strip(flash, keep_tail=True).data, stripped.data)
@@ -96,6 +97,7 @@ def test_amd_boards_keep_their_live_tail(rom_data: bytes) -> None:
     assert strip(rom).data[: last.end - rom.rom_offset] == rom_data[rom.rom_offset : last.end]
 
 
+@pytest.mark.survey
 def test_a_flash_with_two_copies_loses_the_second(corpus: Path) -> None:
     for digits in ("42232c481c03", "8ae3820831d0", "8e2979aba920"):
         rom = rom_of(corpus, digits)
@@ -198,6 +200,7 @@ def test_patch_and_its_inverse(rom_data: bytes, key: str) -> None:
 # Section: fix
 
 
+@pytest.mark.survey
 def test_fix_repairs_what_gopupd_broke(corpus: Path) -> None:
     rom = rom_of(corpus, MADE_BY_GOPUPD)
     edit = fix(rom)
@@ -229,6 +232,7 @@ def test_fix_changes_nothing_that_is_right(rom_data: bytes, rom_name: str) -> No
 # Section: gop
 
 
+@pytest.mark.survey
 def test_a_driver_goes_where_both_chains_reach_it(corpus: Path) -> None:
     board, donor = rom_of(corpus, MOBILE_WITHOUT_GOP), rom_of(corpus, PASCAL_GOP)
     edit = gop_insert(board, donor)
@@ -271,6 +275,7 @@ def test_what_is_removed_can_be_put_back(rom_data: bytes, rom_name: str) -> None
         assert same(back.data, rom_data)
 
 
+@pytest.mark.survey
 def test_a_driver_of_the_same_family_can_be_renewed(corpus: Path) -> None:
     board, donor = rom_of(corpus, "16f1ff99800e"), rom_of(corpus, PASCAL_GOP)
     edit = gop_update(board, donor)
@@ -279,6 +284,7 @@ def test_a_driver_of_the_same_family_can_be_renewed(corpus: Path) -> None:
     assert same(gop_update(edit.rom, board).data, board.data)
 
 
+@pytest.mark.survey
 def test_a_driver_of_another_family_is_refused(corpus: Path) -> None:
     board = rom_of(corpus, MOBILE_WITHOUT_GOP)
     for digits in ("f2f5c9604098", "003a230836f9", "7b01b9165457", "dcf8fe066a46"):

@@ -104,6 +104,7 @@ VERSIONS = {
 }
 
 
+@pytest.mark.survey
 def test_whose_gop_and_which_version(corpus: Path, expected: dict[str, Any]) -> None:
     seen = {}
     for name, survey in expected.items():
@@ -125,6 +126,7 @@ def test_the_reference_decoder_gives_the_same(
             assert efi_compressor.EfiDecompress(stream, len(stream)) == efi.pe
 
 
+@pytest.mark.survey
 def test_every_byte_before_the_certificates_counts(corpus: Path, expected: dict[str, Any]) -> None:
     """One changed byte of a real driver flips the answer."""
     from romkit.efi.signature import read_signatures

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from corpus.conftest import corpus_dir
 
 from romkit.vendor.amd import read_atom
 from romkit.vendor.intel import find_vbt, read_vbt
 from romkit.vendor.nvidia import read_nvidia
 from romkit.vendor.strings import copyright_line, oem_string
 
-corpus = os.environ.get("ROMKIT_CORPUS")
+corpus = corpus_dir()
 
 pytestmark = pytest.mark.skipif(
-    not corpus, reason="ROMKIT_CORPUS does not name a directory of real ROMs"
+    corpus is None, reason="no corpus of real ROM dumps: set ROMKIT_CORPUS to its directory"
 )
 
 Legacy = tuple[dict[str, Any], dict[str, Any], bytes]
@@ -49,6 +49,7 @@ def legacy(expected: dict[str, dict[str, Any]]) -> dict[str, Legacy]:
     return found
 
 
+@pytest.mark.survey
 def test_nvidia_version(legacy: dict[str, Legacy]) -> None:
     read = {}
     for name, (_, _, image) in legacy.items():
@@ -58,6 +59,7 @@ def test_nvidia_version(legacy: dict[str, Legacy]) -> None:
     assert sum(version is not None for version in read.values()) == 27
 
 
+@pytest.mark.survey
 def test_atom(legacy: dict[str, Legacy]) -> None:
     read = {}
     for name, (_, _, image) in legacy.items():
@@ -73,6 +75,7 @@ def test_atom(legacy: dict[str, Legacy]) -> None:
     assert len(read) == 11
 
 
+@pytest.mark.survey
 def test_vbt_offset(expected: dict[str, dict[str, Any]], legacy: dict[str, Legacy]) -> None:
     wanted = {name: file.get("vbt_offset") for name, file in expected.items()}
     in_files = {name: find_vbt(data_of(name)) for name in expected}
@@ -99,6 +102,7 @@ def test_every_nvidia_image_is_fully_described(legacy: dict[str, Legacy]) -> Non
         assert (vbios.board is None) == (vbios.version == "62.79.4E.00.01"), name
 
 
+@pytest.mark.survey
 def test_printed_version_is_the_version(legacy: dict[str, Legacy]) -> None:
     differing = []
     for name, (file, _, image) in legacy.items():
@@ -108,6 +112,7 @@ def test_printed_version_is_the_version(legacy: dict[str, Legacy]) -> None:
     assert differing == ["ce9a2703ee57"]
 
 
+@pytest.mark.survey
 def test_board_agrees_with_the_sign_on_message(legacy: dict[str, Legacy]) -> None:
     """ "PG410 SKU 30" is G410-0030, "E2904 SKU 1" is 2904-0001: the letter names the kind."""
     agreeing = 0
@@ -122,6 +127,7 @@ def test_board_agrees_with_the_sign_on_message(legacy: dict[str, Legacy]) -> Non
     assert agreeing >= 15
 
 
+@pytest.mark.survey
 def test_legacy_subsystem_is_nvgi_s(legacy: dict[str, Legacy]) -> None:
     """NVGI + 0x0C holds the same four bytes wherever the legacy image has a subsystem too."""
     own = compared = 0

@@ -71,6 +71,7 @@ def test_fwupd_agrees_on_roms_made_by_hand(data: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.survey
 def test_fwupd_agrees_wherever_it_accepts_a_real_dump(tmp_path: Path) -> None:
     folder = corpus_dir()
     if folder is None:

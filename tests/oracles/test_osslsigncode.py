@@ -74,6 +74,7 @@ def test_programs_of_the_distribution(program: Path | None, tmp_path: Path) -> N
     assert our_digests(pe) == theirs
 
 
+@pytest.mark.survey
 def test_every_signed_driver_of_the_corpus(tmp_path: Path) -> None:
     folder = corpus_dir()
     if folder is None:

@@ -88,6 +88,7 @@ def test_images_made_by_hand(plus: bool, pdb: bytes | None) -> None:
     assert compare_certificates(data) == 2
 
 
+@pytest.mark.survey
 def test_every_driver_of_the_corpus() -> None:
     folder = corpus_dir()
     if folder is None:

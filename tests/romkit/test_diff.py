@@ -176,10 +176,10 @@ def test_large_files_are_compared_fast(seed: int, step: int) -> None:
     for at in range(0x1000, len(b), step):
         b[at] ^= 0xFF
     one, other = parse_rom(a), parse_rom(bytes(b))
-    start = time.perf_counter()
+    start = time.process_time()
     d = diff(one, other)
     # Ten times what it takes here: a loop over the bytes would take longer by far.
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
     assert d.tail.bytes.differing == len(range(0x1000, len(b), step))
 
 

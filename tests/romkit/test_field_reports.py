@@ -112,17 +112,28 @@ def test_no_gop_is_no_blocker_since_a_muxless_gpu_needs_none() -> None:
     assert not any(f.blocks for f in verify(MSHYBRID))
 
 
+#: The Acer Nitro 5's GTX 1050 Mobile, and a ROM of that GPU made for another board.
+NITRO = DeviceId.parse("10de:1c8d", subsystem="1025:118b")
+COLLECTED = image(
+    pcir(device=0x1C8D, revision=3, length=0x1C, indicator=0),
+    extension=npde(blocks=2, subsystem=(0x1043, 0x1A00)),
+) + efi_image(
+    build_pe(GOP_GUID + "NVIDIA GPU UEFI Driver".encode("utf-16-le")),
+    extension=npde(blocks=2, length=16, gop=0x30008, last=0x80),
+    device=0x1C8D,
+)
+
+
 def test_a_rom_from_a_collection_is_compared_with_the_card() -> None:
-    """Another board's ROM of the same GPU warns, another GPU's blocks."""
-    same_gpu = DeviceId.parse("10de:1c20", subsystem="1558:65a1")
-    other_gpu = DeviceId.parse("10de:1c8d", subsystem="1558:65a1")
-    assert [f.blocks for f in found(DISCRETE, "device.id", other_gpu)] == [True]
-    assert [f.verdict for f in found(DISCRETE, "device.id", same_gpu)] == [Verdict.PASS]
-    assert [f.verdict for f in found(DISCRETE, "device.subsystem", same_gpu)] == [Verdict.FAIL]
+    """Another board's ROM of the same GPU warns and works, another GPU's blocks."""
+    assert [f.verdict for f in found(COLLECTED, "device.id", NITRO)] == [Verdict.PASS]
+    (board,) = found(COLLECTED, "device.subsystem", NITRO)
+    assert (board.verdict, board.blocks) == (Verdict.FAIL, False)
+    assert [f.blocks for f in found(DISCRETE, "device.id", NITRO)] == [True]
 
 
 def test_an_efi_entry_is_shown() -> None:
-    (driver,) = parse_rom(DISCRETE).efi_images
+    (driver,) = parse_rom(COLLECTED).efi_images
     assert driver.efi is not None
     assert driver.efi.gop is not None
-    assert driver.efi.gop.version == "0x30008"
+    assert (driver.efi.gop.vendor, driver.efi.gop.version) == ("NVIDIA", "0x30008")

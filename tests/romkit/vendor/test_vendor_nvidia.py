@@ -278,6 +278,6 @@ def test_any_truncation(length: int) -> None:
 
 
 def test_a_file_of_nothing_but_signatures_is_quick() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert read_nvidia(b"\xff\xb8BIT\0" * 2_000_000) is None
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
