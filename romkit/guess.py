@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from romkit.errors import NotARom
+import codecs
+import re
+
+from romkit.container import NVFW_OFFSETS, read_nvgi, read_vfct
+from romkit.errors import NotARom, RomError
 
 _FIND = "the ROM may be inside: `romkit find` it"
 
@@ -11,12 +15,12 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"PK\x03\x04", "a ZIP archive", "look inside with `romkit find`"),
     (0, b"\x1f\x8b", "a gzip file", "look inside with `romkit find`"),
     (0, b"\xfd7zXZ\0", "an xz file", "look inside with `romkit find`"),
+    (4, b"1AY&SY", "a bzip2 file", "look inside with `romkit find`"),
+    (0, b"\x28\xb5\x2f\xfd", "a zstd file", "unpack it first"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it first"),
     (0, b"Rar!\x1a\x07", "a RAR archive", "unpack it first"),
-    (0, b"MZ", "a PE program (Windows or UEFI)", _FIND),
     (0, b"\x7fELF", "an ELF program", ""),
     (0, b"regf", "a Windows registry hive", _FIND),
-    (0, b"Windows Registry Editor", "an exported registry text", _FIND),
     (40, b"_FVH", "a UEFI firmware volume", _FIND),
     (16, b"\x5a\xa5\xf0\x0f", "a flash image with an Intel descriptor", _FIND),
     (0, b"PFS.HDR.", "a Dell PFS update", _FIND),
@@ -25,10 +29,23 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\xed\xd5\xcb\x6d\x2d\xe8\x44\x4c", "a UEFI firmware update capsule", _FIND),
     (0, b"%PDF", "a PDF document", ""),
     (0, b"\x89PNG", "a PNG picture", ""),
-    (0, b"<!DOCTYPE", "a web page", "download the file itself, not its page"),
-    (0, b"<html", "a web page", "download the file itself, not its page"),
-    (0, b"VN", "a sub-image of an NVIDIA ROM without its structure", "dump the whole ROM"),
 )
+
+#: Signatures so short that text starts with them too.
+_SHORT: tuple[tuple[bytes, str, str], ...] = (
+    (b"MZ", "a PE program (Windows or UEFI)", _FIND),
+    (b"VN", "a sub-image of an NVIDIA ROM without its structure", "dump the whole ROM"),
+)
+
+#: What a text starts with, in small letters.
+_TEXTS: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (("<!doctype html", "<html"), "a web page", "download the file itself, not its page"),
+    (("windows registry editor", "regedit4"), "an exported registry text", _FIND),
+)
+_HTML = (b"<!doctype", b"<html")
+
+#: Bytes that are looked at to tell text from data.
+_HEAD = 4096
 _ACPI = (b"SSDT", b"DSDT", b"FACP", b"APIC", b"MCFG", b"XSDT", b"RSDT", b"DMAR", b"IVRS")
 
 
@@ -54,17 +71,71 @@ def not_a_rom(data: bytes) -> NotARom:
 
 def _guess(data: bytes) -> tuple[str, str]:
     for offset, signature, what, hint in _SIGNATURES:
-        if data[offset : offset + len(signature)].lower() == signature.lower():
+        if data.startswith(signature, offset):
             return what, hint
+    container = _container(data)
+    if container:
+        whole = "read the whole table" if data[:4] == b"VFCT" else "dump the whole flash"
+        return container, f"{whole} again: this is cut off, or damaged"
+    if data[:64].lstrip().lower().startswith(_HTML):
+        return _TEXTS[0][1:]
     if data[:4] in _ACPI:
         return f"an ACPI table ({data[:4].decode('ascii')})", "VBIOSes live in the VFCT table"
     if data[:2] == b"\xaa\x55":
         return "a ROM with its bytes swapped", "swap each pair of bytes"
-    head = data[:4096]
-    if not head.translate(None, _TEXT):
+    text = _text(data)
+    if text is not None:
+        for starts, what, hint in _TEXTS:
+            if text.lstrip().lower().startswith(starts):
+                return what, hint
         return "a text file", "if it is a hex dump, turn it back into bytes first (xxd -r)"
+    for signature, what, hint in _SHORT:
+        if data.startswith(signature):
+            return what, hint
     return "", ""
 
 
-# ASCII only: bytes above 0x7F are as common in firmware as in text.
-_TEXT = bytes([*range(0x20, 0x7F), 0x09, 0x0A, 0x0D, 0x1B])
+def _container(data: bytes) -> str:
+    """What container starts here, and why it leads to no ROM; "" where none does."""
+    reason = ""
+    try:
+        if data[:4] == b"NVGI":
+            read_nvgi(data, 0)
+        elif data[:4] == b"VFCT":
+            reason = _short_table(data)
+            read_vfct(data)
+        elif any(data.startswith(b"NVFW", at) for at in NVFW_OFFSETS):
+            return "the front of an NVFW container: no ROM directory in it leads to an image"
+        else:
+            return ""
+    except RomError as err:
+        reason = reason or err.message
+    kind = data[:4].decode("ascii")
+    article = "an" if kind == "NVGI" else "a"
+    why = reason or "the ROM that it names cannot be read"
+    return f"the front of {article} {kind} container ({why}; the file has {len(data)} bytes)"
+
+
+def _short_table(data: bytes) -> str:
+    stated = int.from_bytes(data[4:8], "little") if len(data) >= 8 else None
+    if stated is None or stated <= len(data):
+        return ""
+    return f"the table states {stated} bytes"
+
+
+def _text(data: bytes) -> str | None:
+    """The first characters, if they are text: UTF-16 with its mark, or UTF-8."""
+    head = data[:_HEAD]
+    codec = _MARKS.get(head[:2], "utf-8-sig")
+    try:
+        text = codecs.getincrementaldecoder(codec)().decode(head, len(head) == len(data))
+    except UnicodeDecodeError:
+        return None
+    return None if not text or _CONTROL.search(text) else text
+
+
+#: Byte order mark → codec. Exported registry keys have one.
+_MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+#: No text has these. Escape is let through: terminal logs do.
+_CONTROL = re.compile("[^\\t\\n\\f\\r\\x1b\\x20-\\x7e\\x85\\xa0-\\U0010ffff]")

@@ -12,6 +12,13 @@ from romkit.rom import Rom
 #: 1002 (AMD) typed as a decimal number into a tool that took it as such.
 DECIMAL_AMD = 0x03EA
 
+#: A GPU maker's id with its bytes swapped → the id meant, and whose it is.
+SWAPPED_VENDORS = {
+    0x0210: (0x1002, "AMD"),
+    0xDE10: (0x10DE, "NVIDIA"),
+    0x8680: (0x8086, "Intel"),
+}
+
 
 def checksum(rom: Rom) -> Iterator[Finding]:
     """x86 images sum to zero over the PCIR image length; no other image has to."""
@@ -43,8 +50,8 @@ def checksum(rom: Rom) -> Iterator[Finding]:
                         f"sum {image.sum8:#04x}",
                     ),
                 ),
-                remedy="compare with another dump of the same card; `romkit fix` mends the sum, not "
-                "damage",
+                remedy="compare with another dump of the same card; `romkit fix` mends the sum, "
+                "not damage",
                 source=f"{PCI_SPEC}; measured: 90 of 92 NVIDIA and all AMD x86 images sum to zero",
             )
 
@@ -82,10 +89,33 @@ def decimal_vendor(rom: Rom) -> Iterator[Finding]:
                 title="vendor 03ea does not exist: it is 1002 (AMD) typed as a decimal number when "
                 f"the ROM was built{device}",
                 evidence=(Evidence(f"{image.pcir.offset + 4:#x}", "03ea"),),
-                remedy="`romkit fix`, then check the device id; OVMF does not compare the ids, other "
-                "firmware may",
+                remedy="`romkit fix`, then check the device id; OVMF does not compare the ids, "
+                "other firmware may",
                 source="measured on 7 ROMs; EfiRom -f takes decimal numbers without 0x",
             )
 
 
-CONTENT_CHECKS = (checksum, firmware_sums, decimal_vendor)
+def swapped_vendor(rom: Rom) -> Iterator[Finding]:
+    """A GPU maker's id with its two bytes swapped."""
+    for image in rom.images:
+        meant = SWAPPED_VENDORS.get(image.pcir.vendor_id)
+        if meant is None:
+            continue
+        vendor, name = meant
+        stated, device = image.pcir.vendor_id, image.pcir.device_id
+        swapped = int.from_bytes(device.to_bytes(2, "little"), "big")
+        yield Finding(
+            check="rom.vendor-swapped",
+            verdict=Verdict.FAIL,
+            severity=Severity.WARNING,
+            subject=name_of(rom, image),
+            title=f"vendor {stated:04x} is {vendor:04x} ({name}) with its bytes swapped; device "
+            f"{device:04x} is then {swapped:04x}",
+            evidence=(Evidence(f"{image.pcir.offset + 4:#x}", f"{stated:04x}:{device:04x}"),),
+            remedy=f"`romkit patch --device {vendor:04x}:{swapped:04x}`; OVMF does not compare the "
+            "ids, other firmware may",
+            source="measured on one ROM, whose device id is swapped too",
+        )
+
+
+CONTENT_CHECKS = (checksum, firmware_sums, decimal_vendor, swapped_vendor)

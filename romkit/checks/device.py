@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from romkit.checks.structure import PCI_SPEC, name_of, passed
+from romkit.entries import Entry, vfct_entries
 from romkit.finding import Evidence, Finding, Severity, Verdict
 from romkit.header import CodeType
 from romkit.image import OptionRom
 from romkit.rom import Rom
+
+#: Where a ROM states a subsystem, and (vendor, device).
+Statement: TypeAlias = tuple[str, tuple[int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,8 @@ class DeviceId:
     ) -> DeviceId:
         """Read ``10de:1c8d``, ``1025:118b`` and ``0300`` or ``030000`` as lspci prints them.
 
+        Each number may start with ``0x``.
+
         Raises:
             ValueError: something else.
         """
@@ -52,13 +59,37 @@ class DeviceId:
 
 def against_device(rom: Rom, device: DeviceId) -> Iterator[Finding]:
     """Ids, subsystem and class of a ROM against a device's."""
+    yield from min((_against(*own, device) for own in _alternatives(rom)), key=_misses)
+
+
+def _alternatives(rom: Rom) -> Iterator[tuple[str, Rom, tuple[Statement, ...]]]:
+    """The ROMs in a file, of which one has to be the device's: all that a VFCT holds."""
+    entries = [e for e in vfct_entries(rom) if e.rom is not None]
+    if not entries:
+        yield "the ROM", rom, subsystems(rom)
+    for entry in entries:
+        if entry.rom is not None:
+            stated = (*_stated_by_images(entry.rom), *_stated_by_header(entry))
+            yield f"the ROM of {entry.title}", entry.rom, stated
+
+
+def _against(
+    which: str, rom: Rom, stated: tuple[Statement, ...], device: DeviceId
+) -> tuple[Finding, ...]:
     images = [i for i in rom.images if i.code_type in (CodeType.PCAT, CodeType.EFI)]
-    yield from _ids(rom, images, device)
-    yield from _subsystem(rom, device)
-    yield from _class(rom, images, device)
+    return (
+        *_ids(which, rom, images, device),
+        *_subsystem(which, stated, device),
+        *_class(which, rom, images, device),
+    )
 
 
-def _ids(rom: Rom, images: list[OptionRom], device: DeviceId) -> Iterator[Finding]:
+def _misses(findings: tuple[Finding, ...]) -> tuple[bool, ...]:
+    """For choosing the best: the ids count before the subsystem, that before the class."""
+    return tuple(f.verdict is not Verdict.PASS for f in findings)
+
+
+def _ids(which: str, rom: Rom, images: list[OptionRom], device: DeviceId) -> Iterator[Finding]:
     # Bare GOP files carry no ids at all: nothing to compare.
     named = [i for i in images if (i.pcir.vendor_id, i.pcir.device_id) != (0, 0)]
     if not named:
@@ -67,13 +98,13 @@ def _ids(rom: Rom, images: list[OptionRom], device: DeviceId) -> Iterator[Findin
             verdict=Verdict.UNKNOWN,
             severity=Severity.BLOCKER,
             subject=str(device),
-            title="the ROM does not say which device it is for",
+            title=f"{which} does not say which device it is for",
             source=PCI_SPEC,
         )
         return
     wrong = [i for i in named if not _serves(i, device)]
     if not wrong:
-        yield passed("device.id", str(device), "the ROM is for this device")
+        yield passed("device.id", str(device), f"{which} is for this device")
         return
     legacy_ok = any(i.code_type == CodeType.PCAT and i not in wrong for i in named)
     yield Finding(
@@ -99,9 +130,26 @@ def _serves(image: OptionRom, device: DeviceId) -> bool:
     )
 
 
-def subsystems(rom: Rom) -> tuple[tuple[str, tuple[int, int]], ...]:
-    """Every subsystem that a ROM states: where, and (vendor, device). Zeros mean "none"."""
-    found: list[tuple[str, tuple[int, int]]] = []
+def subsystems(rom: Rom) -> tuple[Statement, ...]:
+    """Every subsystem that a ROM states: where, and (vendor, device). Zeros mean "none".
+
+    In a VFCT that includes what each entry says of its own device.
+    """
+    entries = (s for e in vfct_entries(rom) for s in _stated_by_header(e))
+    return (*_stated_by_images(rom), *entries)
+
+
+def _stated_by_header(entry: Entry) -> tuple[Statement, ...]:
+    own = entry.header
+    return _known((entry.title, (own.subsystem_vendor_id, own.subsystem_id)))
+
+
+def _known(*stated: Statement) -> tuple[Statement, ...]:
+    return tuple(s for s in stated if s[1] not in ((0, 0), (0xFFFF, 0xFFFF)))
+
+
+def _stated_by_images(rom: Rom) -> tuple[Statement, ...]:
+    found: list[Statement] = []
     if rom.container and rom.container.subsystem:
         found.append(("NVGI header", rom.container.subsystem))
     for image in rom.images:
@@ -111,14 +159,13 @@ def subsystems(rom: Rom) -> tuple[tuple[str, tuple[int, int]], ...]:
             found.append((f"VBIOS at {image.offset:#x}", image.nvidia.subsystem))
         if image.atom is not None:
             found.append((f"ATOM header of the image at {image.offset:#x}", image.atom.subsystem))
-    return tuple((where, ids) for where, ids in found if ids not in ((0, 0), (0xFFFF, 0xFFFF)))
+    return _known(*found)
 
 
-def _subsystem(rom: Rom, device: DeviceId) -> Iterator[Finding]:
+def _subsystem(which: str, stated: tuple[Statement, ...], device: DeviceId) -> Iterator[Finding]:
     if device.subsystem is None:
         return
     wanted = device.subsystem
-    stated = subsystems(rom)
     subject = f"{wanted[0]:04x}:{wanted[1]:04x}"
     if not stated:
         yield Finding(
@@ -126,10 +173,10 @@ def _subsystem(rom: Rom, device: DeviceId) -> Iterator[Finding]:
             verdict=Verdict.UNKNOWN,
             severity=Severity.WARNING,
             subject=subject,
-            title="the ROM states no subsystem",
+            title=f"{which} states no subsystem",
         )
     elif any(ids == wanted for _, ids in stated):
-        yield passed("device.subsystem", subject, "the ROM is for this board")
+        yield passed("device.subsystem", subject, f"{which} is for this board")
     else:
         yield Finding(
             check="device.subsystem",
@@ -144,7 +191,7 @@ def _subsystem(rom: Rom, device: DeviceId) -> Iterator[Finding]:
         )
 
 
-def _class(rom: Rom, images: list[OptionRom], device: DeviceId) -> Iterator[Finding]:
+def _class(which: str, rom: Rom, images: list[OptionRom], device: DeviceId) -> Iterator[Finding]:
     if device.class_code is None:
         return
     # Base class and sub-class: the programming interface says nothing about the board.
@@ -157,11 +204,11 @@ def _class(rom: Rom, images: list[OptionRom], device: DeviceId) -> Iterator[Find
             verdict=Verdict.UNKNOWN,
             severity=Severity.WARNING,
             subject=subject,
-            title="the ROM states no class",
+            title=f"{which} states no class",
             source=PCI_SPEC,
         )
     elif any(i.pcir.class_code >> 8 == wanted for i in named):
-        yield passed("device.class", subject, "the ROM's class is the device's")
+        yield passed("device.class", subject, f"the class of {which} is the device's")
     else:
         yield Finding(
             check="device.class",
@@ -181,7 +228,8 @@ def _id(image: OptionRom) -> str:
 
 
 def _pair(text: str, what: str) -> tuple[int, int]:
-    left, colon, right = text.strip().partition(":")
+    # Scripts write 0x10de, as sysfs does.
+    left, colon, right = (p.lower().removeprefix("0x") for p in text.strip().partition(":"))
     if not colon or not all(1 <= len(p) <= 4 and _is_hex(p) for p in (left, right)):
         raise ValueError(f"{what} is two hex numbers like 10de:1c8d, not {text!r}")
     return int(left, 16), int(right, 16)

@@ -6,12 +6,19 @@ runs, so that ``romkit --help`` costs no more than Typer does.
 
 from __future__ import annotations
 
-from typing import Annotated, NoReturn
+import sys
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from romkit.cli import edit, read, recipes, search, table
-from romkit.cli.terminal import Color
+from romkit.cli.files import complain
+from romkit.cli.status import INTERRUPTED, READER_GONE, USAGE
+from romkit.cli.terminal import Color, OutputFailed, discard, prepare_streams, say
+from romkit.errors import RomError
+
+#: What Typer raises at wrong usage; the name of its module differs between versions.
+_UsageError: Any = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
     name="romkit",
@@ -26,7 +33,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from romkit.version import __version__
 
-        typer.echo(f"romkit (dgpukit) {__version__}")
+        say(f"romkit (dgpukit) {__version__}")
         raise typer.Exit
 
 
@@ -43,8 +50,6 @@ def options(
 ) -> None:
     """Read PCI option ROMs and video BIOSes: what is in them, whose they are, what is wrong."""
     ctx.obj = color
-    # Typer takes escape codes out of what goes into a pipe, unless told.
-    ctx.color = True if color is Color.ALWAYS else None
 
 
 app.command()(read.parse)
@@ -65,5 +70,34 @@ app.command("recipe")(recipes.show_recipe)
 
 def main() -> NoReturn:
     """Entry point of the ``romkit`` script."""
-    app(prog_name="romkit")
-    raise AssertionError("Typer exits")
+    prepare_streams()
+    sys.exit(_status())
+
+
+def _status() -> int:
+    """Run the command; what no command can mend itself ends here, in a line and a status."""
+    stdout = sys.stdout
+    try:
+        try:
+            return app(prog_name="romkit", standalone_mode=False) or 0
+        except _UsageError as err:
+            err.show(file=sys.stderr)
+            return USAGE
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except OutputFailed as failed:
+        return _output_failed(failed.error)
+    except OSError as err:  # help and completion, which Typer prints
+        if sys.stdout is not None:
+            discard(sys.stdout)
+        return _output_failed(err)
+    except SystemExit:
+        if sys.stdout is stdout:
+            raise
+        return READER_GONE  # Typer puts another stream there when the reader is gone
+
+
+def _output_failed(err: OSError) -> int:
+    if isinstance(err, BrokenPipeError):
+        return READER_GONE
+    return complain("standard output", RomError(f"cannot be written: {err.strerror or err}"))

@@ -8,9 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from romkit.cli.files import fail, parsed, read_one, read_rom, write_output, write_parts
-from romkit.cli.options import File, Force, Json, Out, device_of
-from romkit.cli.terminal import print_json, style_of
+from romkit.cli.files import (
+    blaming,
+    fail,
+    input_name,
+    is_standard,
+    parsed,
+    read_one,
+    read_rom,
+    unreadable,
+    write_output,
+    write_parts,
+)
+from romkit.cli.options import File, Force, Json, Out, device_of, once_each, only_once
+from romkit.cli.terminal import print_json, say, shown, style_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,13 +33,20 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done;
 EditOut = Annotated[
     Path | None,
     typer.Option(
-        "-o", "--output", help="Where to write; - is standard output.", show_default=False
+        "-o",
+        "--output",
+        help="Where to write; - is standard output.",
+        show_default=False,
+        readable=False,
     ),
 ]
 Donor = Annotated[
     Path,
     typer.Argument(
-        metavar="DONOR", help="A ROM with a GOP, a bare GOP, or an .efi driver.", show_default=False
+        metavar="DONOR",
+        help="A ROM with a GOP, a bare GOP, or an .efi driver.",
+        show_default=False,
+        readable=False,
     ),
 ]
 Unfit = Annotated[
@@ -65,24 +83,39 @@ def strip(
     as_json: Json = False,
     force: Force = False,
 ) -> None:
-    """Cut off all that surrounds a ROM, so that it can be a romfile."""
+    """Cut off all that surrounds a ROM, so that it can be a romfile.
+
+    - is standard input.
+    """
     from romkit.edit import strip as edit
 
-    done = _edited(file, lambda rom: edit(rom, keep_tail=keep_tail, images=images.value))
+    done = _edited(
+        file,
+        lambda rom: edit(rom, keep_tail=keep_tail, images=images.value),
+        output,
+        as_json=as_json,
+    )
     _finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
 
 
 def split(
     file: File,
-    directory: Annotated[Path, typer.Option("-d", "--directory", help="Where to write.")],
+    directory: Annotated[
+        Path, typer.Option("-d", "--directory", help="Where to write.", readable=False)
+    ],
     force: Force = False,
 ) -> None:
-    """Take a ROM apart: images, drivers, certificates, and how they go together."""
+    """Take a ROM apart: images, drivers, certificates, and how they go together.
+
+    - is standard input.
+    """
     from romkit.edit import split as take_apart
 
-    parts = take_apart(read_rom(file))
+    rom = read_rom(file)
+    with blaming(input_name(file)):
+        parts = take_apart(rom)
     for written in write_parts(directory, {p.name: p.data for p in parts}, force=force):
-        typer.echo(written)
+        say(shown(written))
 
 
 def join(
@@ -93,6 +126,8 @@ def join(
             metavar="PART...",
             help="The directory that split wrote, or images and .efi drivers in order.",
             show_default=False,
+            readable=False,
+            callback=once_each,
         ),
     ],
     output: EditOut = None,
@@ -107,26 +142,26 @@ def join(
     as_json: Json = False,
     force: Force = False,
 ) -> None:
-    """Put parts together: a split ROM as it was, or loose images with both chains set."""
+    """Put parts together: a split ROM as it was, or loose images with both chains set.
+
+    - is standard input.
+    """
     from romkit.edit import EfiIds, join_images
     from romkit.edit import join as put_together
-    from romkit.errors import RomError
 
-    try:
-        if len(pieces) == 1 and pieces[0].is_dir():
-            done = put_together(
-                {p.name: read_one(p)[1] for p in sorted(pieces[0].iterdir()) if p.is_file()}
-            )
+    wanted = device_of(device, class_code=class_code)
+    ids = None
+    if wanted is not None:
+        code = 0x030000 if wanted.class_code is None else wanted.class_code
+        ids = EfiIds(wanted.vendor_id, wanted.device_id, code)
+    told = as_json and not is_standard(output)
+    directory, files = _pieces(pieces, as_json=told)
+    data = {path: read_one(path, as_json=told)[1] for path in files}
+    with blaming(str(pieces[0]), as_json=told):
+        if directory:
+            done = put_together({path.name: data[path] for path in files})
         else:
-            wanted = device_of(device, class_code=class_code)
-            ids = None
-            if wanted is not None:
-                code = 0x030000 if wanted.class_code is None else wanted.class_code
-                ids = EfiIds(wanted.vendor_id, wanted.device_id, code)
-            data = [read_one(piece)[1] for piece in pieces]
-            done = join_images(data, ids=ids, compressed=not plain)
-    except RomError as err:
-        fail(str(pieces[0]), err)
+            done = join_images([data[path] for path in files], ids=ids, compressed=not plain)
     _finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
 
 
@@ -155,12 +190,15 @@ def patch(
     as_json: Json = False,
     force: Force = False,
 ) -> None:
-    """Replace ids wherever a ROM states them, checksums mended."""
+    """Replace ids wherever a ROM states them, checksums mended.
+
+    - is standard input.
+    """
     from romkit.checks import DeviceId
     from romkit.edit import patch as edit
 
     if device is subsystem is class_code is device_list is None:
-        raise typer.BadParameter("nothing to patch: give --device, --subsystem, --class …")
+        raise typer.BadParameter("nothing to patch: give --device, --subsystem, --class ...")
     try:
         # The ids that stay are not known here: any that parse will do where none are given.
         wanted = DeviceId.parse(device or "0:0", subsystem, class_code)
@@ -179,6 +217,8 @@ def patch(
             device_list=listed,
             expect=expected,
         ),
+        output,
+        as_json=as_json,
     )
     _finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
 
@@ -194,12 +234,20 @@ def fix(
     as_json: Json = False,
     force: Force = False,
 ) -> None:
-    """Mend what is wrong, as far as the ROM itself says what would be right."""
+    """Mend what is wrong, as far as the ROM itself says what would be right.
+
+    - is standard input.
+    """
     from romkit.edit import FAULTS
     from romkit.edit import fix as edit
 
     wanted = {fault.value for fault in only} if only else set(FAULTS)
-    done = _edited(file, lambda rom: edit(rom, [fault for fault in FAULTS if fault in wanted]))
+    done = _edited(
+        file,
+        lambda rom: edit(rom, [fault for fault in FAULTS if fault in wanted]),
+        output,
+        as_json=as_json,
+    )
     _finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
 
 
@@ -212,11 +260,17 @@ gop = typer.Typer(
 
 @gop.command("list")
 def gop_list(file: File) -> None:
-    """Show the EFI images, and who reaches them."""
+    """Show the EFI images, and who reaches them.
+
+    - is standard input.
+    """
     from romkit.edit import gop_list as entries
     from romkit.render.edit import gop_text
 
-    typer.echo(gop_text(entries(read_rom(file))))
+    rom = read_rom(file)
+    with blaming(input_name(file)):
+        text = gop_text(entries(rom))
+    say(text)
 
 
 @gop.command("extract")
@@ -229,10 +283,13 @@ def gop_extract(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Write the GOP as a ROM of its own, which insert takes."""
+    """Write the GOP as a ROM of its own, which insert takes.
+
+    - is standard input.
+    """
     from romkit.edit import gop_extract as edit
 
-    done = _edited(file, lambda rom: edit(rom, image))
+    done = _edited(file, lambda rom: edit(rom, image), output)
     _finish(ctx, done, output, force=force)
 
 
@@ -247,12 +304,18 @@ def gop_insert(
     as_json: Json = False,
     force: Force = False,
 ) -> None:
-    """Put a donor's GOP where both chains reach it."""
+    """Put a donor's GOP where both chains reach it.
+
+    - is standard input.
+    """
     from romkit.edit import gop_insert as edit
     from romkit.edit import read_donor
 
-    _, data = read_one(donor)
-    done = _edited(file, lambda rom: edit(rom, read_donor(data, rom), force=unfit))
+    only_once(file, donor)
+    _, data = read_one(donor, as_json=as_json and not is_standard(output))
+    done = _edited(
+        file, lambda rom: edit(rom, read_donor(data, rom), force=unfit), output, as_json=as_json
+    )
     _finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
 
 
@@ -267,12 +330,18 @@ def gop_update(
     as_json: Json = False,
     force: Force = False,
 ) -> None:
-    """Replace the GOP with a donor's."""
+    """Replace the GOP with a donor's.
+
+    - is standard input.
+    """
     from romkit.edit import gop_update as edit
     from romkit.edit import read_donor
 
-    _, data = read_one(donor)
-    done = _edited(file, lambda rom: edit(rom, read_donor(data, rom), force=unfit))
+    only_once(file, donor)
+    _, data = read_one(donor, as_json=as_json and not is_standard(output))
+    done = _edited(
+        file, lambda rom: edit(rom, read_donor(data, rom), force=unfit), output, as_json=as_json
+    )
     _finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
 
 
@@ -285,21 +354,33 @@ def gop_remove(
     as_json: Json = False,
     force: Force = False,
 ) -> None:
-    """Take the GOP out."""
+    """Take the GOP out.
+
+    - is standard input.
+    """
     from romkit.edit import gop_remove as edit
 
-    done = _edited(file, edit)
+    done = _edited(file, edit, output, as_json=as_json)
     _finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
 
 
-def _edited(file: Path, edit: Callable[[Rom], Edit]) -> Edit:
-    from romkit.errors import RomError
-
-    name, data = read_one(file)
-    try:
+def _edited(
+    file: Path, edit: Callable[[Rom], Edit], output: Path | None, *, as_json: bool = False
+) -> Edit:
+    told = as_json and not is_standard(output)
+    name, data = read_one(file, as_json=told)
+    with blaming(name, as_json=told):
         return edit(parsed(data))
-    except RomError as err:
-        fail(name, err)
+
+
+def _pieces(pieces: list[Path], *, as_json: bool) -> tuple[bool, list[Path]]:
+    """Whether a directory is to be joined, and the files."""
+    try:
+        if len(pieces) == 1 and pieces[0].is_dir():
+            return True, [path for path in sorted(pieces[0].iterdir()) if path.is_file()]
+    except OSError as err:
+        fail(str(pieces[0]), unreadable(pieces[0], err), as_json=as_json)
+    return False, pieces
 
 
 def _finish(
@@ -317,12 +398,16 @@ def _finish(
     if output is None and not dry_run:
         raise typer.BadParameter("give -o OUT, or --dry-run to see what would be done")
     if output is not None and not dry_run:
-        write_output(output, edit.data, force=force)
+        beside = as_json and not is_standard(output)
+        write_output(output, edit.data, force=force, as_json=beside)
     if as_json:
-        print_json(edit.as_json(), err=str(output) == "-")
+        print_json(edit.as_json(), err=is_standard(output))
     else:
-        typer.echo(edit_text(edit, style_of(ctx)), err=str(output) == "-")
+        say(edit_text(edit, style_of(ctx)), err=is_standard(output))
 
 
 def _ids(text: str) -> tuple[int, ...]:
-    return tuple(int(part, 16) for part in text.split(",") if part.strip())
+    ids = tuple(int(part, 16) for part in text.split(",") if part.strip())
+    if any(not 0 < number <= 0xFFFF for number in ids):
+        raise ValueError(f"device ids are four hex digits like 1c20, not {text!r}")
+    return ids

@@ -3,76 +3,137 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import typer
 
 from romkit.cli.status import BAD_INPUT
+from romkit.cli.terminal import emit, print_json, say, shown
+from romkit.errors import RomError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from romkit.errors import RomError
     from romkit.rom import Rom
 
 #: Larger files are flashes of whole machines, or no ROM at all.
 MAX_FILE = 256 << 20
 
+_CHUNK = 1 << 20
 
-def read_inputs(files: list[Path]) -> Iterator[tuple[str, bytes | RomError]]:
-    """Name and bytes of each file; an unreadable one comes as the error that says why."""
+#: The regular files that this command has read (device, inode): it may not write them.
+_read: set[tuple[int, int]] = set()
+
+
+def read_inputs(
+    files: list[Path], *, kind: str = "option ROM"
+) -> Iterator[tuple[str, bytes | RomError]]:
+    """Name and bytes of each file; an unreadable one comes as the error that says why.
+
+    Args:
+        files: their paths; ``-`` is standard input.
+        kind: what a file that is too large is not.
+    """
     for path in files:
+        name = input_name(path)
         try:
-            yield _one_input(path)
+            with opened(path) as stream:
+                yield name, bounded(stream, kind)
         except OSError as err:
-            from romkit.errors import RomError
-
-            yield str(path), RomError(err.strerror or str(err), hint=_advice(err))
+            yield name, unreadable(path, err)
 
 
-def _one_input(path: Path) -> tuple[str, bytes]:
-    if str(path) == "-":
-        return "standard input", _bounded(sys.stdin.buffer)
+def is_standard(path: Path | None) -> bool:
+    """Whether a path is ``-``."""
+    return str(path) == "-"
+
+
+def input_name(path: Path) -> str:
+    """What an input is called in messages."""
+    return "standard input" if is_standard(path) else str(path)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """An input, read only; from now on nothing is written over it.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    if is_standard(path):
+        if sys.stdin is None:
+            from errno import EBADF
+
+            raise OSError(EBADF, "it is closed")
+        note_input(os.fstat(sys.stdin.fileno()))
+        yield sys.stdin.buffer
+        return
     with path.open("rb") as stream:
-        return str(path), _bounded(stream)
+        note_input(os.fstat(stream.fileno()))
+        yield stream
 
 
-def _bounded(stream: Any) -> bytes:
-    data: bytes = stream.read(MAX_FILE + 1)
-    if len(data) > MAX_FILE:
-        from errno import EFBIG
-
-        raise OSError(EFBIG, f"larger than {MAX_FILE >> 20} MiB: no option ROM")
-    return data
+def note_input(status: os.stat_result) -> None:
+    """Remember a file as read; devices and pipes may be input and output at once."""
+    if stat.S_ISREG(status.st_mode):
+        _read.add((status.st_dev, status.st_ino))
 
 
-def _advice(err: OSError) -> str:
+def bounded(stream: BinaryIO, kind: str = "option ROM", hint: str = "") -> bytes:
+    """All bytes of an input, as long as memory for them is not taken before they are there.
+
+    Raises:
+        OSError: it cannot be read, or is larger than `MAX_FILE`.
+    """
+    from io import BytesIO
+
+    whole = BytesIO()
+    if _size_of(stream) <= MAX_FILE:
+        while chunk := stream.read(_CHUNK):
+            whole.write(chunk)
+            if whole.tell() > MAX_FILE:
+                break
+        else:
+            return whole.getvalue()
+    from errno import EFBIG
+
+    raise OSError(EFBIG, f"larger than {MAX_FILE >> 20} MiB: {hint or f'no {kind}'}")
+
+
+def _size_of(stream: BinaryIO) -> int:
+    status = os.fstat(stream.fileno())
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def unreadable(path: Path, err: OSError) -> RomError:
+    """Why a file cannot be read, and what to do."""
+    hint = ""
     if isinstance(err, PermissionError):
-        return "read it as a user who may, or copy it"
-    if isinstance(err, FileNotFoundError):
-        return "check the name"
-    return ""
+        hint = "read it as a user who may, or copy it"
+    elif isinstance(err, FileNotFoundError):
+        hint = "check the name"
+    elif isinstance(err, IsADirectoryError):
+        hint = f"`romkit catalogue {shown(path)}`, or name the files in it"
+    return RomError(err.strerror or str(err), hint=hint)
 
 
-def read_one(path: Path) -> tuple[str, bytes]:
+def read_one(path: Path, *, as_json: bool = False, kind: str = "option ROM") -> tuple[str, bytes]:
     """Name and bytes of one file; ends the command where it cannot be read."""
-    ((name, data),) = read_inputs([path])
+    ((name, data),) = read_inputs([path], kind=kind)
     if not isinstance(data, bytes):
-        fail(name, data)
+        fail(name, data, as_json=as_json)
     return name, data
 
 
-def read_rom(path: Path) -> Rom:
+def read_rom(path: Path, *, as_json: bool = False) -> Rom:
     """One file as a ROM; ends the command where it is none."""
-    from romkit.errors import RomError
-
-    name, data = read_one(path)
-    try:
+    name, data = read_one(path, as_json=as_json)
+    with blaming(name, as_json=as_json):
         return parsed(data)
-    except RomError as err:
-        fail(name, err)
 
 
 def parsed(data: bytes | RomError) -> Rom:
@@ -88,20 +149,23 @@ def parsed(data: bytes | RomError) -> Rom:
     return parse_rom(data)
 
 
-def write_output(path: Path, data: bytes, *, force: bool) -> None:
-    """Write a file whole or not at all, and never over another unless told."""
-    if str(path) == "-":
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+def write_output(path: Path, data: bytes, *, force: bool, as_json: bool = False) -> None:
+    """Write a file whole or not at all, and never over another unless told, or over an input."""
+    if is_standard(path):
+        if sys.stdout is not None:
+            with blaming("standard output"):
+                _refuse(os.fstat(sys.stdout.fileno()))
+        emit(data)
         return
     try:
         _write_file(path, data, force=force)
     except FileExistsError:
-        typer.echo(f"romkit: {path}: exists already\n  try: another name, or --force", err=True)
-        raise typer.Exit(BAD_INPUT) from None
-    except OSError as err:
-        typer.echo(f"romkit: {path}: cannot be written: {err.strerror or err}", err=True)
-        raise typer.Exit(BAD_INPUT) from None
+        err = RomError("exists already", hint="another name, or --force")
+        fail(str(path), err, as_json=as_json)
+    except RomError as refused:
+        fail(str(path), refused, as_json=as_json)
+    except OSError as error:
+        fail(str(path), _unwritable(path, error), as_json=as_json)
 
 
 def write_parts(directory: Path, parts: dict[str, bytes], *, force: bool) -> list[Path]:
@@ -113,46 +177,79 @@ def write_parts(directory: Path, parts: dict[str, bytes], *, force: bool) -> lis
         The files, in the order of `parts`; those that were there with the same contents too.
     """
     paths = {directory / name: data for name, data in parts.items()}
+    path = directory
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        missing = {p: d for p, d in paths.items() if not p.exists() or p.read_bytes() != d}
+        missing = {p: d for p, d in paths.items() if not p.is_file() or p.read_bytes() != d}
         taken = [p for p in missing if p.exists()]
         if taken and not force:
-            typer.echo(
-                f"romkit: {taken[0]}: exists already, with other contents\n"
-                "  try: an empty directory, or --force",
-                err=True,
+            err = RomError(
+                "exists already, with other contents", hint="an empty directory, or --force"
             )
-            raise typer.Exit(BAD_INPUT)
+            fail(str(taken[0]), err)
+        for path in taken:
+            refuse_input(path)
         for path, data in missing.items():
             _write_file(path, data, force=force)
-    except OSError as err:
-        where = err.filename or directory
-        typer.echo(f"romkit: {where}: cannot be written: {err.strerror or err}", err=True)
-        raise typer.Exit(BAD_INPUT) from None
+    except RomError as refused:
+        fail(str(path), refused)
+    except OSError as error:
+        fail(str(path), _unwritable(path, error))
     return list(paths)
+
+
+def _unwritable(path: Path, err: OSError) -> RomError:
+    missing = next((p for p in reversed(path.parents) if not p.exists()), None)
+    if isinstance(err, FileNotFoundError) and missing is not None:
+        return RomError(
+            f"cannot be written: there is no directory {shown(missing)}",
+            hint=f"mkdir -p {shown(path.parent)}",
+        )
+    return RomError(f"cannot be written: {err.strerror or err}")
+
+
+def refuse_input(path: Path) -> None:
+    """Let nobody write over what this command read: not under another name either.
+
+    Raises:
+        RomError: it is one of the inputs.
+        OSError: it is there, but cannot be asked.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return
+    _refuse(status)
+
+
+def _refuse(status: os.stat_result) -> None:
+    if (status.st_dev, status.st_ino) in _read:
+        raise RomError("is an input, which is never changed", hint="another name")
 
 
 def _write_file(path: Path, data: bytes, *, force: bool) -> None:
     import tempfile
 
-    path = path.resolve()  # --force overwrites what a link leads to, not the link
-    if path.exists() and not path.is_file():
-        with path.open("wb") as stream:  # a pipe or a device: nothing to replace
-            stream.write(data)
+    path = Path(os.path.realpath(path))  # --force overwrites what a link leads to, not the link
+    try:
+        old = path.stat()
+    except FileNotFoundError:
+        old = None
+    if old is not None and not stat.S_ISREG(old.st_mode):
+        _write_special(path, old.st_mode, data)
         return
-    if path.exists() and not force:
+    refuse_input(path)
+    if old is not None and not force:
         raise FileExistsError
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # A short name, since the file's own may be as long as a name can be.
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".romkit-")
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
+        _set_mode(temporary, old)
         if force:
             temporary.replace(path)
         else:
@@ -161,33 +258,69 @@ def _write_file(path: Path, data: bytes, *, force: bool) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def _write_special(path: Path, mode: int, data: bytes) -> None:
+    if stat.S_ISBLK(mode):
+        raise RomError("is a block device: writing a ROM there would destroy what is on it")
+    if stat.S_ISDIR(mode):
+        raise RomError("is a directory", hint="a file in it")
+    with path.open("wb") as stream:  # a pipe, a socket or a character device: nothing to replace
+        stream.write(data)
+
+
+def _set_mode(temporary: Path, old: os.stat_result | None) -> None:
+    """Give a new file the mode that others get, or the mode and owner of the one it replaces."""
+    if old is None:
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        return
+    for owner in (old.st_uid, -1):
+        try:
+            os.chown(temporary, owner, old.st_gid)
+        except OSError:
+            continue  # only root gives files away
+        break
+    temporary.chmod(old.st_mode & 0o777)
+
+
 def _link(temporary: Path, path: Path) -> None:
     """Give the finished file its name; fails if somebody else took the name meanwhile."""
-    from errno import EMLINK, ENOTSUP, EPERM
+    from errno import EMLINK, ENOSYS, ENOTSUP, EOPNOTSUPP, EPERM
 
     try:
         path.hardlink_to(temporary)
     except OSError as err:
-        if err.errno not in (EPERM, ENOTSUP, EMLINK):
+        if err.errno not in (EPERM, ENOTSUP, EOPNOTSUPP, ENOSYS, EMLINK):
             raise
         # A file system without links (FAT): take the name first, then fill it by renaming.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL))
         temporary.replace(path)
 
 
-def error_record(err: RomError) -> dict[str, Any]:
+def error_record(name: str, err: RomError) -> dict[str, Any]:
     """An error as JSON shows it."""
-    return {"error": err.message, "error_offset": err.offset, "hint": err.hint}
+    return {"file": name, "error": err.message, "error_offset": err.offset, "hint": err.hint}
 
 
 def complain(name: str, err: RomError) -> int:
     """Say what is wrong with which file, and what to do; the exit status that follows."""
-    typer.echo(f"romkit: {name}: {err}", err=True)
+    say(f"romkit: {shown(name)}: {shown(err)}", err=True)
     if err.hint:
-        typer.echo(f"  try: {err.hint}", err=True)
+        say(f"  try: {shown(err.hint)}", err=True)
     return BAD_INPUT
 
 
-def fail(name: str, err: RomError) -> NoReturn:
-    """Say what is wrong, and end the command."""
+def fail(name: str, err: RomError, *, as_json: bool = False) -> NoReturn:
+    """Say what is wrong, as JSON too where that was asked for, and end the command."""
+    if as_json:
+        print_json(error_record(name, err))
     raise typer.Exit(complain(name, err))
+
+
+@contextmanager
+def blaming(name: str, *, as_json: bool = False) -> Iterator[None]:
+    """End the command at a RomError, which is this file's fault."""
+    try:
+        yield
+    except RomError as err:
+        fail(name, err, as_json=as_json)

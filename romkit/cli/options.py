@@ -10,19 +10,53 @@ import typer
 if TYPE_CHECKING:
     from romkit.checks import DeviceId
 
+
+def only_once(*paths: Path) -> None:
+    """Refuse to read standard input twice.
+
+    Raises:
+        BadParameter: ``-`` stands there more than once.
+    """
+    if sum(str(path) == "-" for path in paths) > 1:
+        raise typer.BadParameter("standard input can be read only once")
+
+
+def once_each(paths: list[Path]) -> list[Path]:
+    """`only_once` as a callback."""
+    only_once(*paths)
+    return paths
+
+
+# Typer would call an unreadable file wrong usage and not look at the others: `readable=False`
+# leaves it to the command, which says why and goes on.
 Files = Annotated[
     list[Path],
-    typer.Argument(metavar="FILE...", help="ROM files; - is standard input.", show_default=False),
+    typer.Argument(
+        metavar="FILE...",
+        help="ROM files; - is standard input.",
+        show_default=False,
+        readable=False,
+        callback=once_each,
+    ),
 ]
 File = Annotated[
     Path,
-    typer.Argument(metavar="FILE", help="A ROM file; - is standard input.", show_default=False),
+    typer.Argument(
+        metavar="FILE",
+        help="A ROM file; - is standard input.",
+        show_default=False,
+        readable=False,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Out = Annotated[
     Path,
     typer.Option(
-        "-o", "--output", help="Where to write; - is standard output.", show_default=False
+        "-o",
+        "--output",
+        help="Where to write; - is standard output.",
+        show_default=False,
+        readable=False,
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]

@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from romkit.cli.files import (
+    blaming,
     complain,
     error_record,
+    fail,
+    input_name,
+    is_standard,
     parsed,
     read_inputs,
-    read_one,
     read_rom,
     write_output,
 )
-from romkit.cli.options import File, Files, Force, Json, device_of
+from romkit.cli.options import File, Files, Force, Json, device_of, only_once
 from romkit.cli.status import BAD_INPUT, BLOCKED, FINE
-from romkit.cli.terminal import print_json, speaks_unicode, style_of, terminal_width
+from romkit.cli.terminal import print_json, say, shown, speaks_unicode, style_of, terminal_width
 
 if TYPE_CHECKING:
     from romkit.finding import Finding
@@ -43,7 +46,10 @@ def parse(
         typer.Option("--format", help="Report for people, or rom-parser's output for scripts."),
     ] = Format.REPORT,
 ) -> None:
-    """Show what is in ROM files. Fails (3) only on files that cannot be read as a ROM."""
+    """Show what is in ROM files.
+
+    - is standard input. Fails (3) only on files that cannot be read as a ROM.
+    """
     from romkit.errors import RomError
 
     if as_json and layout is not Format.REPORT:
@@ -54,7 +60,7 @@ def parse(
             rom = parsed(data)
         except RomError as err:
             status = max(status, complain(name, err))
-            records.append({"file": name, **error_record(err)})
+            records.append(error_record(name, err))
             continue
         if as_json:
             records.append({"file": name, **_record(rom)})
@@ -77,7 +83,7 @@ def _rom_parser(rom: Rom) -> int:
     from romkit.render.rom_parser import rom_parser_text
 
     text, complete = rom_parser_text(rom)
-    typer.echo(text)
+    say(text)
     return FINE if complete else BAD_INPUT
 
 
@@ -85,8 +91,8 @@ def _report(name: str, rom: Rom, style: Style, *, gap: bool) -> None:
     from romkit.render.report import report_text
 
     if gap:
-        typer.echo()
-    typer.echo(report_text(name, rom, _important(rom), style))
+        say()
+    say(report_text(shown(name), rom, _important(rom), style))
 
 
 def _important(rom: Rom) -> tuple[Finding, ...]:
@@ -115,19 +121,27 @@ def verify(
     everything: Annotated[bool, typer.Option("--all", help="Show passed checks too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what is wrong with a ROM, alone or for a device. Fails (1) if anything blocks."""
+    """Say what is wrong with a ROM, alone or for a device.
+
+    - is standard input. Fails (1) if anything blocks.
+    """
     from romkit.checks import verify as run_checks
     from romkit.finding import blocking
 
     wanted = device_of(device, subsystem, class_code)
-    name, data = read_one(file)
-    findings = run_checks(data, wanted)
+    ((name, data),) = read_inputs([file])
+    if not isinstance(data, bytes):
+        if as_json:  # as everywhere here, an array
+            print_json([error_record(name, data)])
+        fail(name, data)
+    with blaming(name):
+        findings = run_checks(data, wanted)
     if as_json:
         print_json([f.as_json() for f in findings])
     else:
         from romkit.render.report import verdict_text
 
-        typer.echo(verdict_text(name, findings, style_of(ctx), everything=everything))
+        say(verdict_text(shown(name), findings, style_of(ctx), everything=everything))
     if any(f.check == "rom.not-a-rom" for f in findings):
         raise typer.Exit(BAD_INPUT)
     raise typer.Exit(BLOCKED if blocking(findings) else FINE)
@@ -137,46 +151,61 @@ def show_map(
     ctx: typer.Context,
     file: File,
     svg: Annotated[
-        Path | None, typer.Option(help="Write a picture (SVG) too.", show_default=False)
+        Path | None,
+        typer.Option(help="Write a picture (SVG) too.", show_default=False, readable=False),
     ] = None,
     plain: Annotated[bool, typer.Option("--ascii", help="Use ASCII characters only.")] = False,
     force: Force = False,
 ) -> None:
-    """Show where everything lies in a ROM file, with both chains."""
+    """Show where everything lies in a ROM file, with both chains.
+
+    - is standard input.
+    """
     from romkit.render.map import map_text
 
     rom = read_rom(file)
+    only_ascii = plain or not speaks_unicode()
+    with blaming(input_name(file)):
+        text = map_text(rom, width=terminal_width(), style=style_of(ctx), ascii=only_ascii)
     if svg is not None:
         from romkit.render.svg import map_svg
 
-        write_output(svg, map_svg(rom).encode(), force=force)
-    if svg is None or str(svg) != "-":
-        typer.echo(
-            map_text(
-                rom,
-                width=terminal_width(),
-                style=style_of(ctx),
-                ascii=plain or not speaks_unicode(),
-            )
-        )
+        with blaming(input_name(file)):
+            picture = map_svg(rom).encode()
+        write_output(svg, picture, force=force)
+    if not is_standard(svg):
+        say(text)
 
 
 def show_diff(
     ctx: typer.Context,
     a: Annotated[
         Path,
-        typer.Argument(metavar="A", help="A ROM file; - is standard input.", show_default=False),
+        typer.Argument(
+            metavar="A",
+            help="A ROM file; - is standard input.",
+            show_default=False,
+            readable=False,
+        ),
     ],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Another.", show_default=False)],
+    b: Annotated[
+        Path, typer.Argument(metavar="B", help="Another.", show_default=False, readable=False)
+    ],
     as_json: Json = False,
 ) -> None:
-    """Compare two ROMs: images, fields, byte ranges. Fails (1) if the files differ."""
+    """Compare two ROMs: images, fields, byte ranges.
+
+    - is standard input. Fails (1) if the files differ.
+    """
     from romkit.diff import diff
     from romkit.render.diff import diff_text
 
-    result = diff(read_rom(a), read_rom(b))
+    only_once(a, b)
+    one, other = read_rom(a, as_json=as_json), read_rom(b, as_json=as_json)
+    with blaming(f"{input_name(a)}, {input_name(b)}", as_json=as_json):
+        result = diff(one, other)
     if as_json:
         print_json(result.as_json())
     else:
-        typer.echo(diff_text(result, style_of(ctx)))
+        say(diff_text(result, style_of(ctx)))
     raise typer.Exit(FINE if result.equal else BLOCKED)

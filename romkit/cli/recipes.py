@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from romkit.cli.files import fail, read_one, read_rom, write_output
+from romkit.cli.files import blaming, fail, input_name, read_one, read_rom, write_output
 from romkit.cli.options import File, Force, Out
 
 
@@ -15,32 +15,40 @@ def build(
     recipe: Annotated[
         Path,
         typer.Argument(
-            metavar="RECIPE", help="A recipe (TOML); - is standard input.", show_default=False
+            metavar="RECIPE",
+            help="A recipe (TOML); - is standard input.",
+            show_default=False,
+            readable=False,
         ),
     ],
     output: Out,
     force: Force = False,
 ) -> None:
-    """Build a ROM from a recipe."""
-    from romkit.errors import RecipeError, RomError
+    """Build a ROM from a recipe.
+
+    - is standard input.
+    """
+    from romkit.errors import RecipeError
     from romkit.recipe import build_rom, load_recipe
 
-    name, data = read_one(recipe)
+    name, data = read_one(recipe, kind="recipe")
     try:
-        rom = build_rom(load_recipe(data.decode("utf-8")))
-    except RomError as err:
-        fail(name, err)
+        text = data.decode("utf-8")
     except UnicodeDecodeError as err:
         fail(name, RecipeError("a recipe is UTF-8 text", err.start))
+    with blaming(name):
+        rom = build_rom(load_recipe(text))
     write_output(output, rom, force=force)
 
 
 def show_recipe(
     file: File,
     output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Write to a file instead.", show_default=False),
-    ] = None,
+        Path,
+        typer.Option(
+            "-o", "--output", help="Write to a file instead.", show_default=False, readable=False
+        ),
+    ] = Path("-"),
     with_bytes: Annotated[
         bool,
         typer.Option(
@@ -50,11 +58,13 @@ def show_recipe(
     ] = False,
     force: Force = False,
 ) -> None:
-    """Describe a ROM as a recipe, without its payload."""
+    """Describe a ROM as a recipe, without its payload.
+
+    - is standard input.
+    """
     from romkit.recipe import recipe_of
 
-    text = recipe_of(read_rom(file), with_bytes=with_bytes)
-    if output is None:
-        typer.echo(text, nl=False)
-    else:
-        write_output(output, text.encode(), force=force)
+    rom = read_rom(file)
+    with blaming(input_name(file)):
+        text = recipe_of(rom, with_bytes=with_bytes)
+    write_output(output, text.encode(), force=force)  # UTF-8 on any terminal, as TOML must be

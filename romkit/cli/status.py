@@ -6,3 +6,6 @@ BLOCKED = 1
 USAGE = 2
 #: Unreadable or bad input, or an output that cannot be written.
 BAD_INPUT = 3
+#: What shells say of a program that SIGINT or SIGPIPE ended.
+INTERRUPTED = 130
+READER_GONE = 141

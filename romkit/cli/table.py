@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from romkit.cli.files import MAX_FILE, complain, write_output
+from romkit.cli.files import MAX_FILE, complain, fail, unreadable, write_output
 from romkit.cli.options import Force
 from romkit.cli.search import progress_bar
-from romkit.cli.status import BAD_INPUT, FINE
+from romkit.cli.status import FINE
+from romkit.cli.terminal import say, shown
 
 if TYPE_CHECKING:
+    import sqlite3
+    from concurrent.futures import Executor
+
     from romkit.catalogue import Row
 
 #: Rows after which a database is saved: what Ctrl-C may cost at most.
@@ -29,12 +31,18 @@ FORMATS = (".sqlite", ".db", ".csv", ".json", ".parquet")
 def catalogue(
     sources: Annotated[
         list[Path],
-        typer.Argument(metavar="DIR...", help="Directories and files.", show_default=False),
+        typer.Argument(
+            metavar="DIR...", help="Directories and files.", show_default=False, readable=False
+        ),
     ],
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", help="A .sqlite, .csv, .json or .parquet file.", show_default=False
+            "-o",
+            "--output",
+            help="A .sqlite, .csv, .json or .parquet file.",
+            show_default=False,
+            readable=False,
         ),
     ] = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="Processes.")] = 1,
@@ -45,6 +53,8 @@ def catalogue(
     force: Force = False,
 ) -> None:
     """Read many ROMs into a table; a database goes on where it stopped."""
+    import sqlite3
+
     suffix = output.suffix.lower() if output else ".sqlite"
     if suffix not in FORMATS:
         raise typer.BadParameter(f"the output ends with one of {', '.join(FORMATS)}")
@@ -55,7 +65,7 @@ def catalogue(
     database = output if output and suffix in (".sqlite", ".db") else None
     try:
         status = _run(sources, output, database, suffix, jobs=jobs, where=where, force=force)
-    except sqlite3.Error as err:
+    except (sqlite3.Error, UnicodeError) as err:
         from romkit.errors import RomError
 
         status = complain(str(output or "--where"), RomError(str(err)))
@@ -72,18 +82,20 @@ def _run(
     where: str | None,
     force: bool,
 ) -> int:
+    import sqlite3
+
+    from romkit.errors import RomError
+
+    if output is not None and any(_same(source, output) for source in sources):
+        fail(str(output), RomError("is an input, which is never changed", hint="another name"))
     with closing(sqlite3.connect(database or ":memory:")) as connection:
         _create(connection)
         if output is not None and database is None and output.exists():
             if not force:
-                typer.echo(
-                    f"romkit: {output}: exists already\n"
-                    "  try: another name, or --force to bring it up to date",
-                    err=True,
-                )
-                return BAD_INPUT
+                hint = "another name, or --force to bring it up to date"
+                fail(str(output), RomError("exists already", hint=hint))
             _insert(connection, _loaded(output, suffix))
-        status, files = _files(sources)
+        status, files = _files(sources, output)
         _forget(connection, sources, files)
         changed = _changed(connection, files)
         read = _fill(connection, changed, jobs)
@@ -91,8 +103,8 @@ def _run(
             write_output(output, _exported(connection, suffix), force=force)
         if output is not None:
             bad = connection.execute("SELECT count(*) FROM roms WHERE error IS NOT NULL")
-            typer.echo(
-                f"{output}: {len(files)} files, {read} read, {len(files) - read} unchanged, "
+            say(
+                f"{shown(output)}: {len(files)} files, {read} read, {len(files) - read} unchanged, "
                 f"{bad.fetchone()[0]} no ROMs",
                 err=True,
             )
@@ -110,19 +122,34 @@ def _create(connection: sqlite3.Connection) -> None:
     )
 
 
-def _files(sources: list[Path]) -> tuple[int, list[Path]]:
-    """Every file below the sources, each once, in a fixed order."""
+def _same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
+
+
+def _files(sources: list[Path], output: Path | None) -> tuple[int, list[Path]]:
+    """Every file below the sources, each once, in a fixed order; not the table itself."""
     from romkit.errors import RomError
 
     status, found = FINE, dict[Path, None]()
     for source in sources:
-        if source.is_dir():
-            found.update(dict.fromkeys(sorted(p for p in source.rglob("*") if p.is_file())))
-        elif source.is_file():
-            found[source] = None
-        else:
-            status = complain(str(source), RomError("no such file or directory"))
-    return status, list(found)
+        try:
+            if source.is_dir():
+                found.update(dict.fromkeys(sorted(p for p in source.rglob("*") if p.is_file())))
+            elif source.is_file():
+                found[source] = None
+            else:
+                status = complain(str(source), RomError("no such file or directory"))
+        except OSError as err:
+            status = complain(str(source), unreadable(source, err))
+    return status, [path for path in found if output is None or not _same(path, output)]
+
+
+def _key(path: Path) -> str:
+    """A path as text that any table takes: names need not be Unicode."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def _changed(connection: sqlite3.Connection, files: list[Path]) -> list[Path]:
@@ -137,7 +164,7 @@ def _changed(connection: sqlite3.Connection, files: list[Path]) -> list[Path]:
     }
     changed = []
     for path in files:
-        row = known.get(str(path))
+        row = known.get(_key(path))
         try:
             stat = path.stat()
             if row is None or row[0] != stat.st_size:
@@ -147,7 +174,8 @@ def _changed(connection: sqlite3.Connection, files: list[Path]) -> list[Path]:
                     changed.append(path)
                 else:
                     connection.execute(
-                        "UPDATE roms SET mtime_ns = ? WHERE path = ?", (stat.st_mtime_ns, str(path))
+                        "UPDATE roms SET mtime_ns = ? WHERE path = ?",
+                        (stat.st_mtime_ns, _key(path)),
                     )
         except OSError:
             changed.append(path)  # its row will say why
@@ -157,9 +185,10 @@ def _changed(connection: sqlite3.Connection, files: list[Path]) -> list[Path]:
 
 def _forget(connection: sqlite3.Connection, sources: list[Path], files: list[Path]) -> None:
     """Take out the rows of files that were below these directories and are gone."""
-    here = {str(path) for path in files}
+    here = {_key(path) for path in files}
+    below = [Path(_key(source)) for source in sources]
     known = [row[0] for row in connection.execute("SELECT path FROM roms")]
-    gone = [p for p in known if p not in here and any(s in Path(p).parents for s in sources)]
+    gone = [p for p in known if p not in here and any(s in Path(p).parents for s in below)]
     connection.executemany("DELETE FROM roms WHERE path = ?", [(path,) for path in gone])
 
 
@@ -168,7 +197,7 @@ def _fill(connection: sqlite3.Connection, files: list[Path], jobs: int) -> int:
 
     with _executor(jobs) as executor, progress_bar("reading") as tick:
         for done, (path, row) in enumerate(rows(files, read_file, executor), start=1):
-            _insert(connection, [{"path": str(path), "mtime_ns": _mtime(path), **row}])
+            _insert(connection, [{"path": _key(path), "mtime_ns": _mtime(path), **row}])
             if done % _SAVED_EVERY == 0:
                 connection.commit()
             if tick is not None:
@@ -213,7 +242,10 @@ def _loaded(path: Path, suffix: str) -> list[Row]:
 
 def _executor(jobs: int) -> Executor:
     if jobs == 1:
+        from concurrent.futures import ThreadPoolExecutor
+
         return ThreadPoolExecutor(1)
+    from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
     return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
@@ -240,6 +272,8 @@ def _mtime(path: Path) -> int | None:
 
 
 def _rows(connection: sqlite3.Connection, where: str = "1") -> Iterator[Row]:
+    import sqlite3
+
     connection.row_factory = sqlite3.Row
     for row in connection.execute(f"SELECT * FROM roms WHERE {where} ORDER BY path"):
         yield dict(row)
@@ -271,10 +305,9 @@ def _duckdb() -> Any:
     try:
         import duckdb
     except ImportError:
-        typer.echo(
-            "romkit: parquet needs duckdb\n  try: pip install 'dgpukit[catalogue]'", err=True
-        )
-        raise typer.Exit(BAD_INPUT) from None
+        from romkit.errors import RomError
+
+        fail("parquet", RomError("needs duckdb", hint="pip install 'dgpukit[catalogue]'"))
     return duckdb
 
 
@@ -297,6 +330,10 @@ def _print(connection: sqlite3.Connection, where: str) -> None:
 
     # A condition is all that is asked for: nothing in it may change the table.
     connection.execute("PRAGMA query_only = 1")
-    shown = ("path", "vendor", "device", "family", "version", "images", "gop_version", "blockers")
-    rows = [[row[name] for name in shown] for row in _rows(connection, f"({where})")]
-    typer.echo(tabulate(rows, headers=shown, disable_numparse=True, missingval="-"))
+    columns = ("path", "vendor", "device", "family", "version", "images", "gop_version", "blockers")
+    rows = [[_cell(row[name]) for name in columns] for row in _rows(connection, f"({where})")]
+    say(tabulate(rows, headers=columns, disable_numparse=True, missingval="-"))
+
+
+def _cell(value: object) -> object:
+    return shown(value) if isinstance(value, str) else value

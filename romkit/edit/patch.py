@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from romkit.checks.content import DECIMAL_AMD
+from romkit.checks.content import DECIMAL_AMD, SWAPPED_VENDORS
 from romkit.checks.device import DeviceId, subsystems
 from romkit.container import ContainerKind
 from romkit.edit.chains import Placed, keep_container_sum, mend_sums, set_ids, sum8
@@ -84,8 +84,10 @@ def patch(
     notes += _sum_notes(work, rom)
     if rom.tail and rom.tail.copies:
         notes.append("the copy of the ROM behind it is left as it is")
-    # Who asks for 03ea by its number has a reason: to undo a fix, or to test.
+    # Who asks for a wrong vendor by its number has a reason: to undo a fix, or to test.
     asked_for = ("rom.vendor-03ea",) if vendor == DECIMAL_AMD else ()
+    if vendor in SWAPPED_VENDORS:
+        asked_for = ("rom.vendor-swapped",)
     notes += signature_notes(rom, work.changes())
     return prove(rom, work, asked_for=asked_for, notes=notes)
 

@@ -121,7 +121,7 @@ def read_time(element: Element) -> datetime | None:
         return None
     try:
         # Not strptime: importing what it needs takes longer than reading all certificates.
-        year, *rest = (int(text[a:b]) for a, b in _DATE_FIELDS)
-        return datetime(year, *rest, tzinfo=UTC)
+        year, month, day, hour, minute, second = (int(text[a:b]) for a, b in _DATE_FIELDS)
+        return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
         return None

@@ -44,6 +44,10 @@ _FREE_BLOCKS = 8
 _TABLES = 4096
 
 
+class TooLarge(MalformedRom):
+    """More would come out than the caller allows: a limit of the reader, no fault of the data."""
+
+
 class Scheme(IntEnum):
     """Which of the two dialects; the value is the width of the count of position codes."""
 
@@ -81,8 +85,9 @@ def decompress(stream: bytes, budget: int) -> bytes:
 
     Raises:
         TruncatedRom: the header or the compressed data do not fit into `stream`.
-        MalformedRom: more than `budget` bytes would come out, or the data are no such stream in
-            either dialect; offsets count from the start of `stream`.
+        TooLarge: more than `budget` bytes would come out.
+        MalformedRom: the data are no such stream in either dialect; offsets count from the start
+            of `stream`.
     """
     return decompress_by(stream, budget)[0]
 
@@ -105,7 +110,7 @@ def decompress_by(
             f"the stream has {sizes.compressed_size} bytes, only {available} are there", 0
         )
     if sizes.original_size > budget:
-        raise MalformedRom(
+        raise TooLarge(
             f"the stream would become {sizes.original_size} bytes, more than the {budget} allowed",
             4,
         )

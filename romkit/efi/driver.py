@@ -9,11 +9,18 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from romkit.efi.compression import HEADER_SIZE, Scheme, StreamSizes, decompress_by, read_sizes
+from romkit.efi.compression import (
+    HEADER_SIZE,
+    Scheme,
+    StreamSizes,
+    TooLarge,
+    decompress_by,
+    read_sizes,
+)
 from romkit.efi.gop import Gop, GopRole, driver_name, gop_role, read_gop
 from romkit.efi.pe import PeFacts, machine_name, read_pe, read_signed_ranges, subsystem_name
 from romkit.efi.signature import Signature, read_signatures
-from romkit.errors import RomError
+from romkit.errors import MalformedRom, RomError
 from romkit.layout.efi import EFI_PCI_EXPANSION_ROM_HEADER
 from romkit.layout.lens import read
 from romkit.lazy import cache_field, lazy
@@ -36,6 +43,8 @@ class _Decoded:
     why_not: str = ""
     decompresses: bool | None = None
     scheme: Scheme | None = None
+    too_large: bool = False
+    damaged_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +117,12 @@ class EfiDriver:
         stream = self.image[self.image_offset : self.image_offset + length]
         try:
             pe, scheme = decompress_by(stream, self.budget)
+        except TooLarge as err:
+            return _Decoded(None, err.message, too_large=True)
         except RomError as err:
-            return _Decoded(None, _message(err), decompresses=False)
+            at = err.offset if isinstance(err, MalformedRom) else None
+            where = None if at is None else self.image_offset + at
+            return _Decoded(None, _message(err), decompresses=False, damaged_at=where)
         return _checked(_Decoded(pe, decompresses=True, scheme=scheme))
 
     @property
@@ -123,8 +136,19 @@ class EfiDriver:
         return self._decoded.why_not
 
     @property
+    def too_large(self) -> bool:
+        """There is no `pe` because it would be larger than `budget`: nothing is known of it."""
+        return self._decoded.too_large
+
+    @property
+    def damaged_at(self) -> int | None:
+        """Where the compressed data stop making sense, bytes from the start of the image; None
+        where they do not, or where no place can be named."""
+        return self._decoded.damaged_at
+
+    @property
     def decompresses(self) -> bool | None:
-        """Whether the stream decompresses; None where it is not compressed."""
+        """Whether the stream decompresses; None where it is not compressed, or too large to try."""
         return self._decoded.decompresses
 
     @property
@@ -241,4 +265,4 @@ def _checked(decoded: _Decoded) -> _Decoded:
 
 def _message(err: RomError) -> str:
     """The error, with its offset told from file offsets."""
-    return err.message if err.offset is None else f"{err.message} (byte {err.offset:#x} of it)"
+    return err.message if not err.offset else f"{err.message} (byte {err.offset:#x} of it)"

@@ -6,8 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from romkit.chain import Chain
 from romkit.checks.device import subsystems
+from romkit.checks.efi import pe_machine, why_no_start
+from romkit.checks.structure import appended_drivers
 from romkit.container import ContainerKind
 from romkit.efi.gop import GopRole
+from romkit.efi.known_ca import known_ca_not_after
+from romkit.efi.pe import machine_name
+from romkit.entries import Entry, further_entries, vfct_entries
 from romkit.finding import Finding, Severity, Verdict, blocking
 from romkit.guest import GuestView, ovmf_view, seabios_view
 from romkit.header import CodeType
@@ -38,6 +43,8 @@ def report_text(name: str, rom: Rom, findings: Iterable[Finding], style: Style) 
     lines += [f"  {label:<10} {value}" for label, value in _facts(rom)]
     lines += _image_table(rom, style)
     lines += [f"  {label:<10} {value}" for label, value in _ways(rom, style)]
+    for entry in further_entries(rom):
+        lines += _entry_lines(entry, style)
     shown = [f for f in findings if f.verdict is not Verdict.PASS]
     lines += findings_lines(shown, style)
     return "\n".join(lines)
@@ -55,9 +62,10 @@ def verdict_text(
         everything: show the passed ones too.
     """
     blocked = len(blocking(findings))
-    passed = sum(f.verdict is Verdict.PASS for f in findings)
+    checks = {f.check for f in findings}
+    passed = len(checks - {f.check for f in findings if f.verdict is not Verdict.PASS})
     verdict = style.red(f"{blocked} blocking") if blocked else style.green("nothing blocks")
-    first = f"{style.bold(f'{name}:')} {verdict}, {passed} of {len(findings)} checks passed"
+    first = f"{style.bold(f'{name}:')} {verdict}, {passed} of {len(checks)} checks passed"
     shown = [f for f in findings if everything or f.verdict is not Verdict.PASS]
     return "\n".join([first, *findings_lines(shown, style, evidence=True)])
 
@@ -116,26 +124,40 @@ def _headline(rom: Rom) -> str:
 
 
 def _facts(rom: Rom) -> Iterator[tuple[str, str]]:
-    if rom.images:
-        first = rom.legacy or rom.images[0]
-        pcir = first.pcir
-        vendor = VENDORS.get(pcir.vendor_id, "vendor")
-        kind = CLASSES.get(pcir.class_code >> 8)
-        text = f"{vendor} {pcir.vendor_id:04x}:{pcir.device_id:04x}, class {pcir.class_code:06x}"
-        family = first.nvidia.family if first.nvidia else None
-        yield "device", ", ".join(part for part in (text, kind, family) if part)
-    legacy = rom.legacy
-    if legacy is not None:
-        yield from _vbios(legacy)
+    yield from _identity(rom)
     boards = sorted({f"{v:04x}:{d:04x}" for _, (v, d) in subsystems(rom)})
     if boards:
         yield "subsystem", ", ".join(boards)
-    for entry in rom.container.vfct_images if rom.container else ():
-        place = f"{entry.pci_bus:02x}:{entry.pci_device:02x}.{entry.pci_function:x}"
-        ids = f"{entry.vendor_id:04x}:{entry.device_id:04x}"
-        size = f"{entry.image_length} bytes at {entry.rom_offset:#x}"
+    for entry in vfct_entries(rom):
+        own = entry.header
+        place = f"{own.pci_bus:02x}:{own.pci_device:02x}.{own.pci_function:x}"
+        ids = f"{own.vendor_id:04x}:{own.device_id:04x}"
+        size = f"{own.image_length} bytes at {own.rom_offset:#x}"
         yield "VFCT entry", f"for {place} {ids}, {size}"
     yield "sha256", rom.sha256
+
+
+def _identity(rom: Rom) -> Iterator[tuple[str, str]]:
+    if not rom.images:
+        return
+    first = rom.legacy or rom.images[0]
+    pcir = first.pcir
+    vendor = VENDORS.get(pcir.vendor_id, "vendor")
+    kind = CLASSES.get(pcir.class_code >> 8)
+    text = f"{vendor} {pcir.vendor_id:04x}:{pcir.device_id:04x}, class {pcir.class_code:06x}"
+    family = first.nvidia.family if first.nvidia else None
+    yield "device", ", ".join(part for part in (text, kind, family) if part)
+    if rom.legacy is not None:
+        yield from _vbios(rom.legacy)
+
+
+def _entry_lines(entry: Entry, style: Style) -> list[str]:
+    """The ROM of a further entry of a VFCT: whose it is, and its images."""
+    lines = ["  " + style.bold(entry.title)]
+    if entry.rom is None:
+        return [*lines, "    no option ROM can be read in it"]
+    lines += [f"    {label:<10} {value}" for label, value in _identity(entry.rom)]
+    return lines + ["  " + line for line in _image_table(entry.rom, style, entry.base)]
 
 
 def _vbios(legacy: OptionRom) -> Iterator[tuple[str, str]]:
@@ -151,6 +173,8 @@ def _vbios(legacy: OptionRom) -> Iterator[tuple[str, str]]:
             # Boards without a memory of their own name its kind "0".
             names = (s for s in atom.strings if s not in (atom.part_number, "0"))
             yield "board", ", ".join(names)
+    if nvidia is None and atom is None and legacy.oem_string:
+        yield "VBIOS", legacy.oem_string
     if vbt is not None:
         yield (
             "VBT",
@@ -158,7 +182,7 @@ def _vbios(legacy: OptionRom) -> Iterator[tuple[str, str]]:
         )
 
 
-def _image_table(rom: Rom, style: Style) -> list[str]:
+def _image_table(rom: Rom, style: Style, base: int = 0) -> list[str]:
     if not rom.images:
         return []
     rows = [("#", "offset", "bytes", "type", "device", "class", "seen by", "")]
@@ -167,7 +191,7 @@ def _image_table(rom: Rom, style: Style) -> list[str]:
         rows.append(
             (
                 str(number),
-                f"{image.offset:#x}",
+                f"{base + image.offset:#x}",
                 str(image.size),
                 f"{image.code_type:02x} {image.code_type_name}",
                 f"{pcir.vendor_id:04x}:{pcir.device_id:04x}",
@@ -200,6 +224,9 @@ def _remarks(image: OptionRom) -> Iterator[str]:
         yield "cut off"
     elif image.checksum_ok is not None:
         yield "sum ok" if image.checksum_ok else f"sum {image.sum8:02x}"
+    elif image.code_type == CodeType.FWSEC and image.sum8:
+        # For information: nearly all of them sum to zero.
+        yield f"sum {image.sum8:02x}"
     if image.code_type == CodeType.EFI:
         yield from _efi_remarks(image)
     if image.pcir.image_length != image.size:
@@ -212,9 +239,11 @@ def _efi_remarks(image: OptionRom) -> Iterator[str]:
     efi = image.efi
     if efi is None:
         return
-    yield efi.machine_name
+    yield machine_name(pe_machine(efi))
     if efi.gop is not None:
         yield " ".join(t for t in (efi.gop.vendor, "GOP", efi.gop.version) if t)
+    elif efi.too_large:
+        yield "too large to decompress here"
     elif efi.pe is None:
         yield "cannot be read"
     elif efi.gop_role is GopRole.UNKNOWN:
@@ -250,10 +279,13 @@ def _chain(rom: Rom, chain: Chain) -> str:
 
 
 def _tail(rom: Rom) -> Iterator[str]:
+    appended = {offset for offset, _ in appended_drivers(rom)}
     for part in rom.tail or ():
         fill = f" of {part.fill:02X}" if part.fill is not None else ""
         same = {None: "", True: " (identical)", False: " (different)"}[part.identical]
         kind = "live data" if part.kind.value == "data" else part.kind.value
+        if part.rom_offset in appended:
+            kind, same = "EFI image out of firmware's reach", ""
         yield f"{part.size} bytes {kind}{fill}{same} at {part.offset:#x}"
 
 
@@ -262,20 +294,27 @@ def _signers(image: OptionRom) -> Iterator[str]:
         text = signature.signer or "an unreadable certificate"
         if signature.issuing_ca:
             text += f", by {signature.issuing_ca}"
+        known = known_ca_not_after(signature.issuing_ca)
         if signature.ca_not_after:
             text += f" (this CA's certificate runs until {signature.ca_not_after.date()})"
+        elif known:
+            text += (
+                f" (this CA's certificate runs until {known.date()}: known, it is not in the file)"
+            )
         yield text
 
 
 def _guests(rom: Rom, style: Style) -> str:
     start = rom.rom_offset
     views = (ovmf_view(rom, start), seabios_view(rom, start=start))
-    text = "; ".join(_guest(view, style) for view in views)
+    text = "; ".join(_guest(rom, view, style) for view in views)
     return f"once stripped: {text}" if start else text
 
 
-def _guest(view: GuestView, style: Style) -> str:
+def _guest(rom: Rom, view: GuestView, style: Style) -> str:
     if view.started:
         places = ", ".join(f"{a.reason} at {a.offset:#x}" for a in view.started)
         return f"{view.firmware} {style.green('starts')} {places}"
-    return f"{view.firmware} starts nothing ({view.why_nothing})"
+    if view.firmware == "OVMF" and any(i.efi and i.efi.too_large for i in rom.pcir_chain):
+        return "OVMF: unknown (the driver is too large for romkit to decompress)"
+    return f"{view.firmware} starts nothing ({why_no_start(rom, view)})"

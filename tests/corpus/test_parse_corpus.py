@@ -84,28 +84,55 @@ def read(corpus: Path, prefix: str) -> bytes:
 @pytest.mark.parametrize(
     ("prefix", "checks"),
     [
-        ("16f1ff99800e", {"rom.container", "rom.chains"}),
-        ("8fc4c6c61d86", {"rom.chains"}),
+        ("16f1ff99800e", {"rom.container"}),
         ("abd01b4279c0", {
-            "rom.last-image", "rom.efi-unreachable", "rom.checksum", "rom.chains", "guest.ovmf",
+            "rom.last-image", "rom.efi-unreachable", "rom.checksum", "guest.ovmf", "gop.x64",
         }),
         ("c45d2f6b58a7", {"rom.shadow", "rom.last-image", "gop.x64"}),
         ("4347293d3a4f", {"rom.npde-open"}),
-        ("17dcc623c5eb", {"rom.container", "rom.chains", "efi.digest"}),
+        ("17dcc623c5eb", {"rom.container", "efi.digest"}),
         ("6994a5118f7a", {"efi.undecodable", "guest.ovmf"}),
         ("112a64457a95", {"rom.pcir-unaligned", "gop.x64"}),
         ("1229876cdb09", {"rom.vendor-03ea", "efi.signed"}),
-        ("065c013488fd", {"rom.container", "rom.chains", "rom.firmware-sum"}),
-        ("42232c481c03", {"rom.chains", "rom.second-copy"}),
+        ("065c013488fd", {"rom.container", "rom.firmware-sum"}),
+        ("42232c481c03", {"rom.second-copy"}),
         ("9511277d6372", {"rom.no-pcir"}),
         ("090ea8422041", {"rom.last-image"}),
-        ("0f002def2d7d", {"rom.chains", "gop.x64"}),
+        ("0f002def2d7d", {"gop.x64"}),
+        ("eb20b443fa37", {"rom.vendor-swapped"}),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_the_special_specimens(
     corpus: Path, prefix: str, checks: set[str]
 ) -> None:
     assert checks <= failing(read(corpus, prefix))
+
+
+def test_nvidias_own_chain_is_explained_and_no_fault(corpus: Path) -> None:
+    for prefix in ("8fc4c6c61d86", "16f1ff99800e", "0f002def2d7d"):
+        (found,) = [f for f in verify(read(corpus, prefix)) if f.check == "rom.chains"]
+        assert found.verdict.value == "pass"
+        assert "only NVIDIA's driver sees" in found.title
+
+
+def test_damage_and_wrong_assembly_of_real_roms_is_told(corpus: Path) -> None:
+    gp106, nvgi = read(corpus, "8fc4c6c61d86"), read(corpus, "16f1ff99800e")
+    # The back part of an NVIDIA ROM, from its first own image on.
+    back = failing(nvgi[0x20600:])
+    assert "rom.no-host-image" in back
+    assert not back & {"rom.last-image", "rom.chains", "gop.x64"}
+    # One byte of the EFI image's signature lost.
+    lost = bytearray(gp106)
+    lost[0xF200] = 0
+    assert "rom.last-image" in {f.check for f in blocking(verify(bytes(lost)))}
+    # Drivers appended behind a last image.
+    for front, driver in (("0c60", "eb20"), ("7d85", "090e")):
+        data = read(corpus, front) + read(corpus, driver)
+        assert "rom.efi-unreachable" in {f.check for f in blocking(verify(data))}
+        assert not failing(data) & {"rom.second-copy"}
+    # Cut and bare files are no dumps through the ROM BAR.
+    for data in (gp106[:170000], nvgi[:70000], read(corpus, "f2f5")):
+        assert "rom.npde-open" not in failing(data)
 
 
 @pytest.mark.parametrize("prefix", ["003a230836f9", "dcf8fe066a46", "89030fa7f693", "4347293d3a4f"])

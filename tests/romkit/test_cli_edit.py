@@ -15,6 +15,7 @@ import pytest
 from builders.pe import GOP_GUID, build_pe
 from builders.rom import efi_image, image, npde, nvgi, nvidia_desktop, nvidia_mobile, pcir
 
+LEGACY = image(pcir(vendor=0x1002))
 ROMKIT = [sys.executable, "-c", "from romkit.cli import main; main()"]
 
 
@@ -268,3 +269,85 @@ def test_a_file_that_is_no_database_is_not_touched(collection: Path, tmp_path: P
     done = run("catalogue", collection, "-o", precious)
     assert done.returncode == 3
     assert precious.read_bytes() == b"precious" * 100
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["strip", "A"],
+        ["fix", "A"],
+        ["patch", "A", "--device", "10de:1"],
+        ["gop", "insert", "B", "A", "--unfit"],
+        ["gop", "update", "A", "A", "--unfit"],
+        ["join", "A"],
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_an_edit_never_replaces_its_input(
+    mobile: Path, donor: Path, tmp_path: Path, command: list[str]
+) -> None:
+    link, given = tmp_path / "link", tmp_path / "given.rom"
+    given.write_bytes(donor.read_bytes() if command[1] in ("insert", "update") else LEGACY)
+    before = given.read_bytes()
+    link.hardlink_to(given)
+    args = [{"A": given, "B": mobile}.get(a, a) for a in command]
+    done = run(*args, "-o", link, "--force")
+    assert done.returncode == 3
+    assert b"link: is an input, which is never changed" in done.stderr
+    assert given.read_bytes() == before
+
+
+def test_split_never_replaces_its_input(wrapped: Path, mobile: Path, tmp_path: Path) -> None:
+    parts = tmp_path / "parts"
+    assert run("split", wrapped, "-d", parts).returncode == 0
+    given = sorted(parts.glob("*.rom"))[0]
+    given.write_bytes(mobile.read_bytes())
+    before = {p.name: p.read_bytes() for p in parts.iterdir()}
+    done = run("split", given, "-d", parts, "--force")
+    assert done.returncode == 3
+    assert b"is an input, which is never changed" in done.stderr
+    assert {p.name: p.read_bytes() for p in parts.iterdir()} == before
+
+
+def test_a_catalogue_never_replaces_what_it_is_given(collection: Path, tmp_path: Path) -> None:
+    table, link = tmp_path / "rom.csv", tmp_path / "link.csv"
+    table.write_bytes((collection / "wrapped.rom").read_bytes())
+    link.symlink_to(table)
+    before = table.read_bytes()
+    for out in (table, link):
+        assert run("catalogue", table, "-o", out, "--force").returncode == 3
+    assert table.read_bytes() == before
+
+
+def test_a_catalogue_is_not_in_itself(collection: Path) -> None:
+    out = collection / "roms.csv"
+    assert b"3 files, 3 read" in run("catalogue", collection, "-o", out).stderr
+    again = run("catalogue", collection, "-o", out, "--force")
+    assert b"3 files, 0 read, 3 unchanged" in again.stderr
+
+
+@pytest.mark.parametrize("suffix", ["sqlite", "csv", "json"])
+def test_a_catalogue_takes_names_that_are_no_text(
+    collection: Path, tmp_path: Path, suffix: str
+) -> None:
+    odd = Path(os.fsdecode(os.fsencode(collection) + b"/\xff\x1b.rom"))
+    odd.write_bytes(nvidia_mobile())
+    out = tmp_path / f"roms.{suffix}"
+    first = run("catalogue", collection, "-o", out, "--force", "--where", "images like '00 e0%'")
+    assert first.returncode == 0, first.stderr
+    assert b"4 files, 4 read" in first.stderr
+    assert b"\\udcff\xef\xbf\xbd.rom" in first.stdout
+    again = run("catalogue", collection, "-o", out, "--force")
+    assert b"4 files, 0 read, 4 unchanged" in again.stderr
+
+
+def test_a_condition_that_is_no_text_is_refused(collection: Path) -> None:
+    done = run("catalogue", collection, "--where", "path = '\udcff'")
+    assert done.returncode == 3
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("ids", ["-5", "12345", "0"])
+def test_a_device_list_has_four_digits_each(mobile: Path, ids: str) -> None:
+    done = run("patch", mobile, f"--device-list={ids}", "--dry-run")
+    assert done.returncode == 2

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import bz2
 import struct
 
 import pytest
@@ -109,6 +110,21 @@ def test_a_sub_image_of_its_own_is_read() -> None:
         (b"SSDT" + bytes(100), "ACPI"),
         (b"\xaa\x55" + bytes(600), "swapped"),
         (bytes(range(256)), "starts with 00 01"),
+        (bz2.compress(b"x"), "bzip2"),
+        (b"\x28\xb5\x2f\xfd" + bytes(20), "zstd"),
+        (b"pk\x03\x04" + bytes(100), "starts with 70 6B"),
+        (b"  <HTML><body>", "web page"),
+        (b"vn und mehr\n", "a text file"),
+        (b"VN und mehr\n", "a text file"),
+        (b"VN\0\1" + bytes(600), "sub-image"),
+        ("Gr\u00f6\u00dfe \u00fcber alles\n".encode() * 500, "a text file"),
+        ("\ufeffWindows Registry Editor Version 5.00\r\n".encode("utf-16-le"), "registry text"),
+        ("\ufeffWindows Registry Editor Version 5.00\r\n".encode("utf-16-be"), "registry text"),
+        (b"Windows Registry Editor Version 5.00\r\n", "registry text"),
+        (b"\xff\xfe\0\xd8\0\0", "starts with FF FE"),
+        (nvgi(2, b"", rom_offset=0xA00)[:0x40], "an NVGI container (NVGI says that the ROM starts"),
+        (vfct(image(pcir()))[:60], "a VFCT container (the table states 1128 bytes"),
+        (bytes(0x1000) + b"NVFW" + bytes(100), "an NVFW container"),
     ],
 )
 def test_what_is_no_rom_is_named(data: bytes, word: str) -> None:

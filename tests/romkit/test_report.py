@@ -55,6 +55,71 @@ def test_report_of_a_vfct_names_the_device_of_each_entry() -> None:
     assert "VFCT entry for 04:00.0 1002:1636, 1024 bytes at 0x68" in text
     assert "for 04:01.0 1002:1637" in text
     assert "vfct image" in text
+    inside = text.partition("VFCT entry 1 (04:01.0 1002:1637)")[2]
+    assert "0x484" in inside  # 0x68, 1024 bytes of ROM, 28 of the second header
+    assert "sum ok; last" in inside
+
+
+def test_an_entry_without_bytes_is_not_shown() -> None:
+    data = vfct(image(pcir(vendor=0x1002)), b"")
+    assert "1002:1637" not in report(data)
+    assert len(record(parse_rom(data))["vfct_images"]) == 1
+
+
+def test_record_of_a_vfct_holds_the_images_of_each_entry() -> None:
+    data = vfct(image(pcir(vendor=0x1002)), image(pcir(vendor=0x1002, device=0x15BF)))
+    first, second = record(parse_rom(data))["vfct_images"]
+    assert [i["offset"] for i in first["images"]] == [0x68]
+    (inside,) = second["images"]
+    assert (inside["offset"], inside["structure_offset"]) == (0x484, 0x484 + 0x40)
+    assert inside["device"] == "15bf"
+
+
+def test_record_holds_the_pe_headers_and_the_certificates() -> None:
+    pe = sign(build_pe(GOP_GUID, pdb=b"a/b.pdb", time_date_stamp=77))
+    data = image(pcir(indicator=0)) + efi_image(compress(pe), compression=1)
+    out = record(parse_rom(data))["images"][1]["efi"]
+    headers = out["pe"]
+    assert (headers["machine"], headers["pdb"], headers["time_date_stamp"]) == (
+        "8664",
+        "a/b.pdb",
+        77,
+    )
+    assert [s["name"] for s in headers["sections"]] == [".text", ".reloc"]
+    (signature,) = out["signatures"]
+    assert "Test Signer" in [c["subject"] for c in signature["certificates"]]
+    assert signature["known_ca_not_after"] is None
+
+
+def test_record_names_the_roms_in_the_tail() -> None:
+    out = record(parse_rom(nvidia_desktop() + bytes(512) + nvidia_desktop()))
+    copies = [p for p in out["tail"] if p["kind"] == "copy"]
+    size = len(nvidia_desktop())
+    assert copies[0]["images"][0]["offset"] == size + 512
+
+
+def test_report_shows_the_sum_of_a_firmware_image_only_where_it_is_not_zero() -> None:
+    own = nvidia_desktop()[2048:]
+    odd = bytearray(nvidia_desktop())
+    odd[-1] = (odd[-1] + 0x5F) & 0xFF
+    assert sum(own) & 0xFF == 0
+    assert "sum 5f" in report(bytes(odd))
+    assert "sum 5f" not in report(nvidia_desktop())
+
+
+def test_the_end_of_a_known_ca_is_told_as_known() -> None:
+    from romkit.efi.known_ca import KNOWN_CAS, known_ca_not_after
+
+    ends = known_ca_not_after("Microsoft Corporation UEFI CA 2011")
+    assert ends is not None
+    assert ends.date().isoformat() == "2026-06-27"
+    assert known_ca_not_after("Test CA") is None
+    assert len(KNOWN_CAS) == 1
+
+
+def test_an_appended_driver_is_named_in_the_tail() -> None:
+    text = report(image(pcir()) + efi_image(build_pe(GOP_GUID), blocks=6))
+    assert "EFI image out of firmware's reach at 0x400" in text
 
 
 def test_hostile_strings_reach_no_terminal() -> None:
@@ -68,7 +133,10 @@ def test_hostile_strings_reach_no_terminal() -> None:
 def test_verdict_counts_and_shows_evidence() -> None:
     findings = verify(nvgi(1, nvidia_desktop()))
     text = verdict_text("x", findings, Style())
-    assert text.startswith("x: 1 blocking, ")
+    # A check that has several findings counts once.
+    checks = {f.check for f in findings}
+    fine = checks - {f.check for f in findings if f.verdict.value != "pass"}
+    assert text.startswith(f"x: 1 blocking, {len(fine)} of {len(checks)} checks passed")
     assert "0x0: 4e 56 47 49" in text
     assert "✓" not in text
     assert "✓" in verdict_text("x", findings, Style(), everything=True)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import struct
+
 import pytest
 from builders.authenticode import sign, spec_digest
 from builders.pe import GOP_GUID, build_pe
-from builders.rom import efi_image, image, npde, pcir
+from builders.rom import efi_image, image, npde, pcir, vfct
 
 from romkit import DeviceId, Severity, Verdict, verify
 from romkit.efi.compression import compress
@@ -45,6 +47,59 @@ def test_vendor_03ea_is_1002_typed_as_a_decimal_number() -> None:
     assert "1683" in found.title
 
 
+def test_a_vendor_with_its_bytes_swapped() -> None:
+    found = one(efi_image(DRIVER, vendor=0x0210, device=0x1F73), "rom.vendor-swapped")
+    assert found.severity is Severity.WARNING
+    assert "1002 (AMD)" in found.title
+    assert "731f" in found.title
+
+
+def test_a_driver_larger_than_romkit_decompresses_is_unknown_and_no_fault() -> None:
+    """A stream that states 5 MiB; its data do not matter, they are not looked at."""
+    stream = struct.pack("<II", 400, 5 << 20) + bytes(400)
+    data = LEGACY + efi_image(stream, compression=1, blocks=8)
+    for check in ("efi.undecodable", "guest.ovmf", "gop.x64"):
+        assert one(data, check).verdict is Verdict.UNKNOWN
+    assert not any(f.blocks for f in verify(data))
+
+
+def test_damaged_data_are_named_by_their_place_in_the_file() -> None:
+    stream = bytearray(compress(DRIVER))
+    stream[8:] = b"\xff" * (len(stream) - 8)
+    found = one(LEGACY + efi_image(bytes(stream), compression=1), "efi.undecodable")
+    # 0x400 the image, 0x58 the stream in it, 8 its header: nothing before can be wrong.
+    place = int(found.title.rpartition("damaged at ")[2].split()[0], 16)
+    assert place >= 0x400 + 0x58 + 8
+    assert "code" not in found.title
+    assert any("code" in e.value or "data" in e.value for e in found.evidence)
+
+
+def test_the_machine_is_the_pe_images_word() -> None:
+    lies = LEGACY + efi_image(build_pe(GOP_GUID, machine=0xAA64), machine=0x8664, blocks=6)
+    assert one(lies, "gop.x64").verdict is Verdict.FAIL
+    true = LEGACY + efi_image(DRIVER, machine=0xAA64, blocks=6)
+    assert one(true, "gop.x64").verdict is Verdict.PASS
+    assert one(true, "guest.ovmf").verdict is Verdict.PASS
+
+
+def test_what_ovmf_does_with_a_cut_driver_is_unknown() -> None:
+    data = (LEGACY + efi_image(DRIVER, blocks=8))[:-1024]
+    assert one(data, "guest.ovmf").verdict is Verdict.UNKNOWN
+
+
+def test_a_device_is_compared_with_each_entry_of_a_vfct() -> None:
+    roms = (image(pcir(vendor=0x1002, device=d)) for d in (0x1636, 0x1637))
+    data = vfct(*roms)
+    for device in (0x1636, 0x1637):
+        wanted = DeviceId(0x1002, device, (0x1025, 0x1300 + device - 0x1636))
+        assert one(data, "device.id", wanted).verdict is Verdict.PASS
+        assert one(data, "device.subsystem", wanted).verdict is Verdict.PASS
+    # The subsystem of one entry does not count for the other's device.
+    crossed = DeviceId(0x1002, 0x1637, (0x1025, 0x1300))
+    assert one(data, "device.subsystem", crossed).verdict is Verdict.FAIL
+    assert one(data, "device.id", DeviceId(0x1002, 0x1638)).blocks
+
+
 def test_a_signed_driver_whose_bytes_changed_is_told() -> None:
     """Compressed, as on every card: padding behind an uncompressed driver counts as its bytes."""
     signed = sign(DRIVER)
@@ -69,9 +124,9 @@ def test_a_forged_digest_is_told_from_a_good_one() -> None:
     assert new in forged
     data = LEGACY + efi_image(compress(forged), compression=1)
     assert one(data, "efi.digest").verdict is Verdict.PASS
-    assert one(data, "efi.seal").verdict is Verdict.FAIL
+    assert one(data, "efi.signature").verdict is Verdict.FAIL
     good = LEGACY + efi_image(compress(sign(DRIVER)), compression=1)
-    assert one(good, "efi.seal").verdict is Verdict.PASS
+    assert one(good, "efi.signature").verdict is Verdict.PASS
 
 
 def test_an_unsigned_driver_is_a_note() -> None:
@@ -151,8 +206,13 @@ def test_subsystem_and_class_are_compared_where_the_rom_states_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "10de", "10de:", ":1c03", "10de:1c03x", "0x10de:1c03", "12345:1"]
+    "text", ["", "10de", "10de:", ":1c03", "10de:1c03x", "0x:1c03", "0x0x1:2", "12345:1"]
 )
 def test_ids_that_are_none(text: str) -> None:
     with pytest.raises(ValueError, match="hex numbers"):
         DeviceId.parse(text)
+
+
+def test_ids_as_sysfs_writes_them() -> None:
+    device = DeviceId.parse("0x10de:0x1C8D", "0x1025:0x118b", "0x0300")
+    assert device == DeviceId(0x10DE, 0x1C8D, (0x1025, 0x118B), 0x030000)
