@@ -14,7 +14,7 @@ demo: $(VENV)/.run
 	@$(BIN)/python tests/fixtures/demo.py $(BIN)
 
 check: lint
-	$(PYTEST) -q -m "not slow and not corpus" -n auto tests
+	$(PYTEST) -q -m "not slow and not corpus" -n auto --dist worksteal tests
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -24,7 +24,7 @@ lint: $(VENV)/.test
 	$(BIN)/deptry .
 
 test: tools lint
-	$(PYTEST) -n auto tests
+	$(PYTEST) -n auto --dist worksteal tests
 	$(PYTEST) --nbmake --nbmake-timeout=120 -n auto notebooks
 
 # What some tests compare with. Without the right to install it, those tests skip and say so.
