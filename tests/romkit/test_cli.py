@@ -345,10 +345,18 @@ def test_a_reader_that_goes_away_costs_no_traceback(rom: Path, args: list[str]) 
 def test_interrupting_ends_quietly(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    process = subprocess.Popen([*ROMKIT, "parse", str(pipe)], stderr=subprocess.PIPE)
-    with pipe.open("wb"):  # waits until the command has opened the other end
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate()
+    process = subprocess.Popen(
+        [*ROMKIT, "parse", str(pipe)],
+        stderr=subprocess.PIPE,
+        # A shell starts background jobs, and with them whole test runs, with SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        with pipe.open("wb"):  # waits until the command has opened the other end
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert (process.returncode, errors) == (130, b"")
 
 
