@@ -346,10 +346,9 @@ def test_interrupting_ends_quietly(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     process = subprocess.Popen(
-        [*ROMKIT, "parse", str(pipe)],
-        stderr=subprocess.PIPE,
         # A shell starts background jobs, and with them whole test runs, with SIGINT ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        ["env", "--default-signal=INT", *ROMKIT, "parse", str(pipe)],
+        stderr=subprocess.PIPE,
     )
     try:
         with pipe.open("wb"):  # waits until the command has opened the other end
