@@ -1,4 +1,4 @@
 """Say what will stop GPU passthrough on this machine, with evidence.
 
-Holds no commands yet: see CHANGELOG.md for what each release brings.
+So far it reads what people paste: see CHANGELOG.md for what each release brings.
 """

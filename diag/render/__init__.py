@@ -1,0 +1,1 @@
+"""What diag found, for people."""
