@@ -1,20 +1,22 @@
 # Everything happens in .venv; nothing here needs root.
 # ROMKIT_CORPUS=DIR (with roms/, expected.json, rom-parser/) adds the tests on real ROM dumps.
+# DGPUKIT_HOSTTEXT=DIR (with files/, expected/) adds the tests on texts that people pasted.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ROMKIT_CORPUS ?= $(wildcard ../shared/corpus)
-export ROMKIT_CORPUS
+DGPUKIT_HOSTTEXT ?= $(wildcard ../shared/hosttext)
+export ROMKIT_CORPUS DGPUKIT_HOSTTEXT
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo check lint test tools bench docs clean
+.PHONY: demo check lint test tools lab lab-check bench docs clean
 
 demo: $(VENV)/.run
 	@$(BIN)/python tests/fixtures/demo.py $(BIN)
 
 check: lint
-	$(PYTEST) -q -m "not slow and not corpus" -n auto --dist worksteal tests
+	$(PYTEST) -q -m "not slow and not corpus and not lab" -n auto --dist worksteal tests
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -24,12 +26,21 @@ lint: $(VENV)/.test
 	$(BIN)/deptry .
 
 test: tools lint
-	$(PYTEST) -n auto --dist worksteal tests
+	$(PYTEST) -n auto --dist worksteal -m "not lab" tests
+	$(PYTEST) -n 2 --dist loadgroup tests/lab
 	$(PYTEST) --nbmake --nbmake-timeout=120 -n auto notebooks
 
 # What some tests compare with. Without the right to install it, those tests skip and say so.
 tools:
 	@sh tests/tools.sh
+
+# A shell in a machine of its own, with an IOMMU and a GPU to lose: make lab TOPOLOGY=desktop
+TOPOLOGY ?= laptop
+lab: $(VENV)/.test
+	@cd tests && $(CURDIR)/$(BIN)/python -m lab $(TOPOLOGY)
+
+lab-check: $(VENV)/.test
+	@cd tests && $(CURDIR)/$(BIN)/python -m lab check
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/run.py

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install the programs that some tests compare romkit with, where that is allowed and possible.
+# Install the programs that some tests compare with or run on, where that is allowed and possible.
 # Never fails: a test whose program is missing skips and names the package.
 # A pair is a Debian package and the program or file that shows that it is there.
 want="
@@ -8,7 +8,12 @@ osslsigncode:osslsigncode
 qemu-system-x86:qemu-system-x86_64
 ovmf:/usr/share/OVMF
 seabios:/usr/share/seabios/bios.bin
+pciutils:lspci
 ipxe-qemu:/usr/lib/ipxe/qemu/efi-e1000.rom
+acpica-tools:iasl
+kmod:/sbin/modprobe
+pciutils:lspci
+strace:strace
 python3-hivex:/usr/lib/python3/dist-packages/hivex
 "
 missing=""

@@ -1,0 +1,284 @@
+"""The first program of a lab: runs what the host asks for, many jobs at a time.
+
+It is process 1 there, and must not end before the machine does. It imports only the standard
+library and `frames`, as the bare interpreter that runs it knows no packages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+sys.path.insert(0, "/run/lab")
+
+import frames
+
+PORTS = Path("/sys/class/virtio-ports")
+
+
+class Job:
+    """A process group that the host started.
+
+    Attributes:
+        pid: the leader.
+        status: its exit status once it has ended; negative for a signal.
+        outputs: the pipes that are still open.
+    """
+
+    def __init__(self, number: int, pid: int, stdin: int, outputs: dict[int, bytes]) -> None:
+        self.number = number
+        self.pid = pid
+        self.stdin = stdin
+        self.pending = bytearray()
+        self.stdin_ends = False
+        self.outputs = outputs
+        self.status: int | None = None
+
+
+class Agent:
+    """One selector over the port and all jobs' pipes."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.frames = frames.Frames()
+        self.jobs: dict[int, Job] = {}
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(port, selectors.EVENT_READ, self.from_host)
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_read, False)
+        os.set_blocking(wake_write, False)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, _nothing)
+        self.selector.register(wake_read, selectors.EVENT_READ, self.reap)
+
+    def say(self, kind: bytes, job: int, payload: bytes = b"") -> None:
+        data = memoryview(frames.frame(kind, job, payload))
+        while data:
+            data = data[os.write(self.port, data) :]
+
+    def serve(self) -> None:
+        uptime = Path("/proc/uptime").read_text().split()[0]
+        self.say(frames.READY, 0, json.dumps({"uptime": float(uptime)}).encode())
+        while True:
+            for key, _ in self.selector.select():
+                with contextlib.suppress(KeyError):  # closed by what came before it in this round
+                    key.data(key.fd)
+
+    # From the host.
+
+    def from_host(self, fd: int) -> None:
+        data = os.read(fd, 1 << 20)
+        if not data:  # the host has gone: nobody needs this machine any longer
+            power_off()
+        for kind, number, payload in self.frames.feed(data):
+            if kind in (frames.RUN, frames.SCRIPT):
+                self.begin(number, kind, json.loads(payload))
+            elif number in self.jobs:
+                job = self.jobs[number]
+                if kind == frames.STDIN:
+                    self.give(job, payload)
+                elif kind == frames.SIGNAL:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(job.pid, int(payload))
+
+    def begin(self, number: int, kind: bytes, asked: dict[str, object]) -> None:
+        stdin, theirs_in = _pipe_to_child()
+        out, theirs_out = _pipe_from_child()
+        err, theirs_err = _pipe_from_child()
+        pid = os.fork()
+        if pid == 0:
+            _become(kind, asked, (theirs_in, theirs_out, theirs_err))
+        for fd in (theirs_in, theirs_out, theirs_err):
+            os.close(fd)
+        os.set_blocking(stdin, False)
+        job = Job(number, pid, stdin, {out: frames.STDOUT, err: frames.STDERR})
+        self.jobs[number] = job
+        for output in job.outputs:
+            self.selector.register(output, selectors.EVENT_READ, self._from(job))
+        self.say(frames.PID, number, str(pid).encode())
+
+    def give(self, job: Job, data: bytes) -> None:
+        if job.stdin < 0:
+            return
+        job.pending += data
+        job.stdin_ends = job.stdin_ends or not data
+        self.feed(job)
+
+    def feed(self, job: Job) -> None:
+        waits = False
+        try:
+            while job.pending:
+                del job.pending[: os.write(job.stdin, job.pending)]
+        except BlockingIOError:
+            waits = True
+        except BrokenPipeError:
+            job.pending.clear()
+            job.stdin_ends = True
+        registered = job.stdin in self.selector.get_map()
+        if waits and not registered:
+            self.selector.register(job.stdin, selectors.EVENT_WRITE, lambda _: self.feed(job))
+        elif not waits:
+            if registered:
+                self.selector.unregister(job.stdin)
+            if job.stdin_ends:
+                os.close(job.stdin)
+                job.stdin = -1
+
+    # From the jobs.
+
+    def _from(self, job: Job) -> Callable[[int], None]:
+        def read(fd: int) -> None:
+            data = os.read(fd, frames.CHUNK)
+            if data:
+                self.say(job.outputs[fd], job.number, data)
+            else:
+                self.end_output(job, fd)
+
+        return read
+
+    def end_output(self, job: Job, fd: int) -> None:
+        self.selector.unregister(fd)
+        os.close(fd)
+        del job.outputs[fd]
+
+    def reap(self, fd: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(fd, 512):
+                pass
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            for job in self.jobs.values():
+                if job.pid == pid:
+                    self.ended(job, os.waitstatus_to_exitcode(status))
+                    break
+
+    def ended(self, job: Job, status: int) -> None:
+        """The leader is gone. What it left running may hold the pipes: read what is in them now."""
+        for fd in list(job.outputs):
+            os.set_blocking(fd, False)
+            with contextlib.suppress(BlockingIOError):
+                while data := os.read(fd, frames.CHUNK):
+                    self.say(job.outputs[fd], job.number, data)
+            self.end_output(job, fd)
+        if job.stdin >= 0:
+            if job.stdin in self.selector.get_map():
+                self.selector.unregister(job.stdin)
+            os.close(job.stdin)
+        del self.jobs[job.number]
+        self.say(frames.EXIT, job.number, str(status).encode())
+
+
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    """SIGCHLD needs a handler to wake the selector up."""
+
+
+def _pipe_to_child() -> tuple[int, int]:
+    theirs, ours = os.pipe()
+    return ours, theirs
+
+
+def _pipe_from_child() -> tuple[int, int]:
+    ours, theirs = os.pipe()
+    return ours, theirs
+
+
+def _become(kind: bytes, asked: dict[str, object], stdio: tuple[int, int, int]) -> None:
+    """In the new process: be what was asked for. Never returns."""
+    status = 127
+    try:
+        os.setsid()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for target, fd in enumerate(stdio):
+            os.dup2(fd, target)
+        os.closerange(3, 256)
+        os.environ.update({str(k): str(v) for k, v in asked["env"].items()})  # type: ignore[attr-defined]
+        os.chdir(str(asked["cwd"]))
+        user = asked.get("user")
+        if user is not None:
+            os.setgroups([])
+            os.setgid(int(user))  # type: ignore[call-overload]
+            os.setuid(int(user))  # type: ignore[call-overload]
+        if kind == frames.RUN:
+            # Python ignores SIGPIPE; a program expects to be ended by it.
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            argv = [str(arg) for arg in asked["argv"]]  # type: ignore[attr-defined]
+            os.execvp(argv[0], argv)
+        sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
+        names = {"__name__": "__main__", "__file__": str(asked["name"])}
+        exec(compile(str(asked["source"]), str(asked["name"]), "exec"), names)
+        status = 0
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        if isinstance(end.code, str):
+            os.write(2, end.code.encode() + b"\n")
+    except FileNotFoundError as error:
+        os.write(2, f"lab: {asked.get('argv', asked['cwd'])}: {error}\n".encode())
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+        status = 1
+    finally:
+        with contextlib.suppress(BaseException):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+def power_off() -> None:
+    """End the machine at once; there is nothing on its disks."""
+    Path("/proc/sysrq-trigger").write_text("o\n")
+    while True:
+        time.sleep(60)
+
+
+def _port(name: str) -> int:
+    """The device of the virtio port `name`. There is no udev here that would link it."""
+    for port in PORTS.iterdir():
+        if (port / "name").read_text().strip() == name:
+            return os.open(f"/dev/{port.name}", os.O_RDWR)
+    raise SystemExit(f"lab: no virtio port {name}")
+
+
+def _set_up(asked: dict[str, object]) -> None:
+    os.environ.clear()
+    os.environ.update({str(k): str(v) for k, v in asked["env"].items()})  # type: ignore[attr-defined]
+    with contextlib.suppress(OSError):
+        Path("/proc/sys/kernel/hostname").write_text("lab\n")
+    for module in asked["modules"]:  # type: ignore[attr-defined]
+        subprocess.run(["modprobe", module], check=False)
+    if asked["coldplug"]:
+        found = {p.read_text().strip() for p in Path("/sys/bus").glob("*/devices/*/modalias")}
+        subprocess.run(["modprobe", "-a", "-q", "-b", *sorted(found)], check=False)
+    os.chdir(str(asked["cwd"]))
+
+
+def main() -> None:
+    """Set the machine up, then serve until it is switched off."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    asked = json.loads(Path("/run/lab/set-up.json").read_text())
+    _set_up(asked)
+    Agent(_port("lab")).serve()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except BaseException:
+        traceback.print_exc()
+        power_off()

@@ -1,0 +1,94 @@
+"""Labs for tests: one boot serves many of them.
+
+A test asks for ``lab`` and names its machine by
+``@pytest.mark.parametrize("lab", ["laptop"], indirect=True)``. The machine is kept for the next
+test unless this one has left it changed; a changed one is switched off, and the next test gets a
+new one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+from collections.abc import Iterator
+
+import pytest
+
+from lab.kernel import fetch_kernel
+from lab.machine import Lab, open_lab, qemu_path
+from lab.packages import LabUnavailable
+from lab.sample import sample_rom
+from lab.state import read_state
+from lab.topology import TOPOLOGIES
+
+
+@functools.cache
+def missing() -> str | None:
+    """Why there can be no lab here; None if there can."""
+    try:
+        qemu_path()
+        fetch_kernel()
+    except LabUnavailable as reason:
+        return str(reason)
+    return None
+
+
+class Pool:
+    """The lab that is up, with what its state was after its start."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._lab: Lab | None = None
+        self._state: dict[str, object] = {}
+
+    def get(self, name: str) -> Lab:
+        lab = self._lab
+        if lab is None or not lab.alive or lab.topology.name != name:
+            self.close()
+            topology = TOPOLOGIES[name]
+            # The display that the firmware boots with needs the ROM that QEMU has for it.
+            rom = None if topology.boot_vga == topology.gpu else sample_rom()
+            lab = self._lab = self._stack.enter_context(open_lab(topology, rom=rom))
+            self._state = read_state(lab)
+        return lab
+
+    def give_back(self) -> None:
+        """Keep the lab only if it is as it was."""
+        if self._lab is not None and (not self._lab.alive or read_state(self._lab) != self._state):
+            self.close()
+
+    def close(self) -> None:
+        self._lab = None
+        self._stack.close()
+
+
+_pool = Pool()
+atexit.register(_pool.close)
+
+
+@pytest.fixture
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """A booted lab of the topology that the test names."""
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    yield _pool.get(request.param)
+    _pool.give_back()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one file and one topology run in one worker, after each other."""
+    mine = [item for item in items if item.path.parent.name == "lab"]
+    for item in mine:
+        item.add_marker(pytest.mark.lab)
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    rest = [item for item in items if item not in mine]
+    items[:] = rest + sorted(mine, key=_group)
+
+
+def _group(item: pytest.Item) -> str:
+    call = getattr(item, "callspec", None)
+    topology = call.params.get("lab", "") if call is not None else ""
+    return f"{item.path.stem}-{topology}"

@@ -1,0 +1,148 @@
+"""The lab itself: commands, streams, limits, and that it is the machine that it says."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import sys
+from dataclasses import replace
+
+import pytest
+
+from lab import frames
+from lab.machine import CHECKOUT, Lab, LabError, open_lab
+from lab.topology import TOPOLOGIES
+
+any_lab = pytest.mark.parametrize("lab", ["laptop"], indirect=True)
+every_lab = pytest.mark.parametrize("lab", list(TOPOLOGIES), indirect=True)
+
+
+@any_lab
+def test_a_command_has_its_streams_and_status(lab: Lab) -> None:
+    done = lab.run("sh", "-c", "cat; echo told >&2; exit 3", stdin=b"given")
+    assert (done.status, done.stdout, done.stderr) == (3, b"given", b"told\n")
+
+
+@any_lab
+def test_it_runs_this_checkout_with_this_environment(lab: Lab) -> None:
+    source = "import romkit, sys; print(romkit.__file__, sys.executable, sys.version, sep='|')"
+    module, python, version = lab.run(sys.executable, "-c", source).check().out.split("|")
+    assert module == str(CHECKOUT / "romkit/__init__.py")
+    assert (python, version) == (sys.executable, sys.version)
+
+
+@any_lab
+def test_commands_are_root_or_whom_one_says(lab: Lab) -> None:
+    assert lab.run("id", "-u").out == "0"
+    assert lab.run("id", "-u", user=65534).out == "65534"
+
+
+@any_lab
+def test_a_signal_ends_a_command_with_all_that_it_started(lab: Lab) -> None:
+    job = lab.start("sh", "-c", "sleep 1000 & echo $!; wait")
+    child = job.read_until(b"\n").split()[0].decode()
+    job.signal(signal.SIGTERM)
+    assert job.wait().status == -signal.SIGTERM
+    assert lab.python(f"import os; print(os.path.exists('/proc/{child}'))").out == "False"
+
+
+@any_lab
+def test_a_command_over_its_time_is_ended(lab: Lab) -> None:
+    with pytest.raises(LabError, match=r"did not end within 0\.5 s"):
+        lab.run("sleep", "1000", limit=0.5)
+    assert lab.run("true").status == 0
+
+
+@any_lab
+def test_large_streams_arrive_whole(lab: Lab) -> None:
+    data = bytes(range(256)) * (frames.CHUNK // 256) * 17
+    assert lab.run("cat", stdin=data).stdout == data
+
+
+@any_lab
+def test_commands_run_side_by_side(lab: Lab) -> None:
+    first, second = lab.start("cat"), lab.start("cat")
+    second.send(b"second\n")
+    second.read_until(b"second\n")
+    first.send(b"first\n")
+    first.read_until(b"first\n")
+    for job in (first, second):
+        job.close_stdin()
+        assert job.wait().status == 0
+
+
+@any_lab
+def test_errors_of_files_keep_their_number(lab: Lab) -> None:
+    with pytest.raises(FileNotFoundError):
+        lab.read("/sys/none")
+    with pytest.raises(OSError) as refused:  # noqa: PT011 (the number is what is asked)
+        lab.write("/sys/bus/pci/rescan", "junk\n")
+    assert refused.value.errno == errno.EINVAL
+
+
+@any_lab
+def test_an_unknown_command_says_so(lab: Lab) -> None:
+    done = lab.run("no-such-command")
+    assert (done.status, "no-such-command" in done.err) == (127, True)
+
+
+@any_lab
+def test_what_it_writes_stays_inside(lab: Lab) -> None:
+    lab.sh(f"echo inside > {CHECKOUT}/written-by-the-lab").check()
+    assert lab.run("cat", CHECKOUT / "written-by-the-lab").out == "inside"
+    assert not (CHECKOUT / "written-by-the-lab").exists()
+    lab.run("rm", CHECKOUT / "written-by-the-lab").check()
+
+
+@every_lab
+def test_the_kernel_groups_its_devices_as_the_topology_says(lab: Lab) -> None:
+    wanted = set(lab.topology.groups)
+    concerned = {address for group in wanted for address in group}
+    assert {group for group in lab.groups() if group & concerned} == wanted
+    if not wanted:
+        assert lab.groups() == set()
+
+
+@every_lab
+def test_the_firmware_has_booted_with_the_display_that_the_topology_names(lab: Lab) -> None:
+    shown = {}
+    for address in lab.devices():
+        try:
+            shown[address] = lab.read(f"/sys/bus/pci/devices/{address}/boot_vga")
+        except FileNotFoundError:  # not a VGA controller
+            continue
+    assert [address for address, flag in shown.items() if flag == "1"] == [lab.topology.boot_vga]
+
+
+@any_lab
+def test_two_labs_do_not_meet(lab: Lab) -> None:
+    with open_lab(TOPOLOGIES["no-iommu"]) as other:
+        other.sh("echo other > /run/mark").check()
+        with pytest.raises(FileNotFoundError):
+            lab.read("/run/mark")
+        assert (len(other.groups()), lab.alive) == (0, True)
+
+
+@pytest.mark.usefixtures("lab")
+@any_lab
+def test_a_failed_boot_shows_the_console() -> None:
+    broken = replace(TOPOLOGIES["no-iommu"], append="rdinit=/nothing panic=-1")
+    with pytest.raises(LabError, match="Kernel panic"), open_lab(broken):
+        pass
+
+
+@pytest.mark.usefixtures("lab")
+@any_lab
+def test_a_machine_that_qemu_refuses_says_why() -> None:
+    broken = replace(TOPOLOGIES["no-iommu"], devices=("no-such-device",))
+    with pytest.raises(LabError, match="no-such-device"), open_lab(broken):
+        pass
+
+
+@pytest.mark.usefixtures("lab")
+@any_lab
+def test_a_lab_that_everybody_forgot_ends() -> None:
+    with open_lab(TOPOLOGIES["no-iommu"], life=8) as short:
+        with pytest.raises(LabError):
+            short.run("sleep", "1000", limit=60)
+        assert not short.alive
