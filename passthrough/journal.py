@@ -1,0 +1,245 @@
+"""What was done to the host, on disk before it is done.
+
+A journal is a file of JSON lines that only grows; every line is on disk (fsync) before the next
+thing happens. A last line without an end was cut by a crash, and never counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from passthrough.errors import BadJournal, PassthroughError
+from passthrough.plan import Plan
+from passthrough.step import State
+
+#: Effects that a reboot undoes are remembered where a reboot forgets too.
+VOLATILE = Path("/run/dgpukit")
+#: Effects that survive a reboot.
+LASTING = Path("/var/lib/dgpukit")
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The folders that journals live in; tests have their own."""
+
+    volatile: Path = VOLATILE
+    lasting: Path = LASTING
+
+
+def boot_id() -> str:
+    """What tells this start of the kernel from every other."""
+    return _BOOT_ID.read_text().strip()
+
+
+@dataclass(slots=True)
+class Record:
+    """What a journal says of one step.
+
+    Attributes:
+        step: the step, as `Step.as_json` wrote it.
+        before: what it observed before its effect.
+        after: what it observed afterwards; None until it is done.
+        done: whether its effect was verified.
+        undone: whether it was taken back.
+    """
+
+    step: dict[str, Any]
+    before: State = None
+    after: State = None
+    begun: bool = False
+    done: bool = False
+    undone: bool = False
+    why: str = ""
+
+
+@dataclass(slots=True)
+class Entry:
+    """A journal, read back.
+
+    Attributes:
+        path: its file.
+        title: of the plan.
+        time: when it began, seconds since the epoch.
+        boot: the start of the kernel that it ran under.
+        pid: the process that ran it.
+        records: of its steps, in their order.
+        outcome: ``done``, ``kept``, ``rolled back``, ``incomplete``; empty while it runs, and
+            after a crash.
+    """
+
+    path: Path
+    title: str
+    time: float
+    boot: str
+    pid: int
+    keeps: bool
+    records: list[Record] = field(default_factory=list)
+    outcome: str = ""
+
+    @property
+    def open_records(self) -> list[tuple[int, Record]]:
+        """Steps that may have had an effect that is still there; newest first."""
+        found = [(n, r) for n, r in enumerate(self.records) if r.begun and not r.undone]
+        return found[::-1]
+
+
+class Journal:
+    """A journal that is being written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _failed(path, error) from None
+
+    @classmethod
+    def begin(cls, plan: Plan, places: Places) -> Journal:
+        """A new journal for `plan`, with its whole text in it.
+
+        Raises:
+            PassthroughError: it cannot be written; nothing was touched then.
+        """
+        lasting = any(step.lasting for step in plan.steps)
+        folder = places.lasting if lasting else places.volatile
+        try:
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        except OSError as error:
+            raise _failed(folder, error) from None
+        numbers = [int(p.stem) for p in folder.glob("*.journal") if p.stem.isdecimal()]
+        path = folder / f"{max(numbers, default=0) + 1:06}.journal"
+        journal = cls(path)
+        try:
+            journal._add(
+                event="plan", title=plan.title, time=time.time(), boot=boot_id(), pid=os.getpid(),
+                keeps=plan.keeps, steps=[step.as_json() for step in plan.steps],
+            )  # fmt: skip
+            # The name too must survive a crash.
+            there = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(there)
+            finally:
+                os.close(there)
+        except BaseException:
+            journal.close()
+            path.unlink(missing_ok=True)
+            raise
+        return journal
+
+    def _add(self, **event: Any) -> None:
+        line = json.dumps(event, ensure_ascii=True).encode() + b"\n"
+        end = os.fstat(self._fd).st_size
+        try:
+            whole = os.write(self._fd, line) == len(line)
+            os.fsync(self._fd)
+        except OSError as error:
+            self._cut(end)
+            raise _failed(self.path, error) from None
+        if not whole:
+            self._cut(end)
+            raise _failed(self.path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+    def _cut(self, end: int) -> None:
+        """Half a line would spoil the next one."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, end)
+
+    def begun(self, step: int, before: State) -> None:
+        """The step is about to have its effect."""
+        self._add(event="begin", step=step, before=before)
+
+    def done(self, step: int, after: State) -> None:
+        """The step has had its effect."""
+        self._add(event="done", step=step, after=after)
+
+    def undone(self, step: int) -> None:
+        """The step was taken back."""
+        self._add(event="undone", step=step)
+
+    def stuck(self, step: int, why: str) -> None:
+        """The step could not be taken back."""
+        self._add(event="stuck", step=step, why=why)
+
+    def end(self, outcome: str) -> None:
+        """The plan is over."""
+        self._add(event="end", outcome=outcome)
+
+    def close(self) -> None:
+        """Nothing more is written."""
+        os.close(self._fd)
+
+
+def _failed(path: Path, error: OSError) -> PassthroughError:
+    return PassthroughError(
+        f"{path}: the journal cannot be written ({(error.strerror or str(error)).lower()})",
+        hint="without a journal nothing is touched; make room, or run it as root",
+    )
+
+
+def read_journal(path: Path) -> Entry:
+    """What a journal says.
+
+    Raises:
+        BadJournal: it was not written by passthrough, or is damaged.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        why = (error.strerror or "").lower()
+        raise BadJournal(f"{path}: {why}", hint="run it as root") from None
+    entry: Entry | None = None
+    try:
+        for line in data.split(b"\n")[:-1]:
+            event = json.loads(line)
+            kind = event["event"]
+            if kind == "plan":
+                entry = Entry(
+                    path, event["title"], event["time"], event["boot"], event["pid"],
+                    event["keeps"], [Record(step) for step in event["steps"]],
+                )  # fmt: skip
+                continue
+            if kind == "end":
+                _plan_of(entry).outcome = event["outcome"]
+                continue
+            record = _plan_of(entry).records[event["step"]]
+            if kind == "begin":
+                record.begun, record.before = True, event["before"]
+            elif kind == "done":
+                record.done, record.after = True, event["after"]
+            elif kind == "undone":
+                record.undone = True
+            elif kind == "stuck":
+                record.why = event["why"]
+            # Once something is taken back, it is no longer over.
+            _plan_of(entry).outcome = ""
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise BadJournal(f"{path}: damaged ({error})", hint=_DAMAGED) from None
+    if entry is None:
+        raise BadJournal(f"{path}: empty", hint=_DAMAGED)
+    return entry
+
+
+def _plan_of(entry: Entry | None) -> Entry:
+    if entry is None:
+        raise ValueError("no plan comes first")
+    return entry
+
+
+_DAMAGED = "look at the file; when the host is as it should be, remove it (or reboot)"
+
+
+def journals(places: Places) -> Iterator[Path]:
+    """All journals, oldest first in each folder."""
+    for folder in (places.lasting, places.volatile):
+        if folder.is_dir():
+            yield from sorted(folder.glob("*.journal"))

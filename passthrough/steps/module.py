@@ -1,0 +1,166 @@
+"""A kernel module is loaded or unloaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from passthrough.errors import Refused
+from passthrough.step import Reversal, State, Step
+from passthrough.steps.driver import give
+
+if TYPE_CHECKING:
+    from diag.host import Host
+    from passthrough.machine import Machine
+
+
+def folder_of(module: str) -> str:
+    """Where sysfs has a module: ``-`` and ``_`` are the same in module names."""
+    return f"/sys/module/{module.replace('-', '_')}"
+
+
+def is_loaded(host: Host, module: str) -> bool:
+    """Whether a module is in the kernel, loaded or built in."""
+    return host.exists(folder_of(module))
+
+
+def devices_of(host: Host, module: str) -> list[str]:
+    """The PCI functions that the drivers of a module have."""
+    folder = f"{folder_of(module)}/drivers"
+    found: list[str] = []
+    for driver in host.names(folder) or ():
+        if driver.startswith("pci:"):
+            found += [
+                name for name in host.names(f"{folder}/{driver}") or () if name.count(":") == 2
+            ]
+    return sorted(found)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadModule(Step):
+    """Load a module, with what modprobe.d says of it.
+
+    Attributes:
+        module: its name.
+        options: ``name=value`` pairs for this time.
+        along: modules that come with it, by dependency or by the kernel's own request, and go
+            with it where nobody else uses them; in the order in which they can be unloaded.
+    """
+
+    kind: ClassVar[str] = "load"
+
+    module: str
+    options: tuple[str, ...] = ()
+    along: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What it does."""
+        return " ".join(["modprobe", self.module, *self.options])
+
+    def observe(self, host: Host) -> State:
+        """Whether it is loaded, and what is loaded of what comes with it."""
+        along = [module for module in self.along if is_loaded(host, module)]
+        return {"loaded": is_loaded(host, self.module), "along": along}
+
+    def same(self, before: State, now: State) -> bool:
+        """What came along may have found another user since."""
+        return bool(before["loaded"] == now["loaded"])
+
+    def disturbed(self, after: State, now: State) -> bool:
+        """The same."""
+        return not self.same(after, now)
+
+    def apply(self, machine: Machine) -> None:
+        """Load it."""
+        if not is_loaded(machine.host, self.module):
+            machine.must_run("modprobe", self.module, *self.options)
+
+    def verify(self, host: Host) -> str:
+        """Whether it is there: an `install` line in modprobe.d may have done nothing."""
+        return "" if is_loaded(host, self.module) else "it is not loaded"
+
+    def restore(self, machine: Machine, before: State) -> None:
+        """Unload it, with what came along and nobody else uses."""
+        if before["loaded"]:
+            return
+        if is_loaded(machine.host, self.module):
+            machine.must_run("modprobe", "-r", self.module)
+        for module in self.along:
+            unused = machine.host.text(f"{folder_of(module)}/refcnt") == "0"
+            if module not in before["along"] and unused:
+                machine.run("modprobe", "-r", module)
+
+
+#: What comes with vfio-pci. vfio_virqfd is a module of its own before Linux 6.2.
+VFIO = ("vfio_pci_core", "vfio_virqfd", "vfio_iommu_type1", "vfio", "iommufd", "irqbypass")
+
+
+def load_vfio() -> LoadModule:
+    """Load vfio-pci with all that it needs."""
+    return LoadModule("vfio-pci", along=VFIO)
+
+
+@dataclass(frozen=True, slots=True)
+class UnloadModule(Step):
+    """Unload a module; the functions that its driver had are left without one.
+
+    Attributes:
+        module: its name.
+    """
+
+    kind: ClassVar[str] = "unload"
+    #: Options that were given by hand when it was loaded are not given again.
+    reversal: ClassVar[Reversal] = Reversal.EQUIVALENT
+
+    module: str
+
+    @property
+    def name(self) -> str:
+        """What it does."""
+        return f"modprobe -r {self.module}"
+
+    def observe(self, host: Host) -> State:
+        """The functions that it has; None where it is not loaded."""
+        return devices_of(host, self.module) if is_loaded(host, self.module) else None
+
+    def apply(self, machine: Machine) -> None:
+        """Unload it, unless somebody uses it.
+
+        Raises:
+            Refused: it is in use.
+        """
+        host = machine.host
+        if not is_loaded(host, self.module):
+            return
+        folder = folder_of(self.module)
+        if not host.exists(f"{folder}/initstate"):
+            raise Refused(f"{self.module} is built into the kernel: it cannot be unloaded")
+        holders = ", ".join(host.names(f"{folder}/holders") or ())
+        users = host.text(f"{folder}/refcnt")
+        if users not in (None, "0"):
+            who = f"other modules: {holders}" if holders else f"{users} users"
+            raise Refused(
+                f"{self.module} is in use ({who})",
+                hint="end what uses the card: fuser -v /dev/nvidia* /dev/dri/*; unload those first",
+            )
+        machine.must_run("modprobe", "-r", self.module)
+
+    def verify(self, host: Host) -> str:
+        """Whether it is gone."""
+        return "it is still loaded" if is_loaded(host, self.module) else ""
+
+    def restore(self, machine: Machine, before: State) -> None:
+        """Load it again, and give it the functions that it had."""
+        if before is None:
+            return
+        if not is_loaded(machine.host, self.module):
+            machine.must_run("modprobe", self.module)
+        drivers = [
+            name.removeprefix("pci:")
+            for name in machine.host.names(f"{folder_of(self.module)}/drivers") or ()
+            if name.startswith("pci:")
+        ]
+        for address in before:
+            if address not in devices_of(machine.host, self.module) and len(drivers) == 1:
+                give(machine, address, drivers[0])

@@ -1,0 +1,159 @@
+"""A function is taken off the kernel's list, or found again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from diag.device import DEVICES
+from passthrough.errors import Refused
+from passthrough.step import Reversal, State, Step
+from passthrough.steps.driver import driver_of, give
+
+if TYPE_CHECKING:
+    from diag.host import Host
+    from passthrough.machine import Machine
+
+RESCAN = "/sys/bus/pci/rescan"
+
+#: Attributes that a function has lost when it is found again.
+_KEPT = ("driver_override", "power/control", "d3cold_allowed")
+
+
+def below(host: Host, address: str) -> list[str]:
+    """The functions behind a port, and those behind them."""
+    place = host.chase(f"{DEVICES}/{address}")
+    found = []
+    for name in host.names(DEVICES) or ():
+        if host.chase(f"{DEVICES}/{name}").startswith(f"{place}/"):
+            found.append(name)
+    return found
+
+
+def is_present(host: Host, address: str) -> bool:
+    """Whether the kernel knows a function."""
+    return host.exists(f"{DEVICES}/{address}")
+
+
+def _settings(host: Host, address: str) -> dict[str, str | None]:
+    kept: dict[str, str | None] = {"driver": driver_of(host, address)}
+    for name in _KEPT:
+        text = host.text(f"{DEVICES}/{address}/{name}")
+        kept[name] = "" if text == "(null)" else text
+    return kept
+
+
+@dataclass(frozen=True, slots=True)
+class Remove(Step):
+    """Remove a function, and all that is behind it, from the kernel's list.
+
+    Attributes:
+        address: of the function.
+        behind: functions behind it that go with it.
+    """
+
+    kind: ClassVar[str] = "remove"
+    #: The function that is found again is a new one to the kernel.
+    reversal: ClassVar[Reversal] = Reversal.EQUIVALENT
+
+    address: str
+    behind: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What it does."""
+        along = f" with {' and '.join(self.behind)}" if self.behind else ""
+        return f"remove {self.address}{along}"
+
+    def observe(self, host: Host) -> State:
+        """Drivers and settings of it and what is behind it; None where it is not there."""
+        if not is_present(host, self.address):
+            return None
+        whole = [self.address, *(a for a in self.behind if is_present(host, a))]
+        return {address: _settings(host, address) for address in whole}
+
+    def disturbed(self, after: State, now: State) -> bool:
+        """Never: any rescan finds it again, and the way back begins with what was found."""
+        del after, now
+        return False
+
+    def apply(self, machine: Machine) -> None:
+        """Remove it.
+
+        Raises:
+            Refused: a module that would keep a pointer to it is loaded.
+        """
+        host = machine.host
+        for module in ("bbswitch", "nvhda"):
+            if host.exists(f"/sys/module/{module}"):
+                raise Refused(
+                    f"{module} is loaded and would keep pointing to the removed device",
+                    hint=f"unload it first: modprobe -r {module}",
+                )
+        others = set(below(host, self.address)) - set(self.behind)
+        if others:
+            raise Refused(
+                f"{', '.join(sorted(others))} would go with {self.address}",
+                hint="it came after the plan was made; run the command again",
+            )
+        if is_present(host, self.address):
+            machine.write(f"{DEVICES}/{self.address}/remove", "1")
+
+    def verify(self, host: Host) -> str:
+        """Whether it is gone."""
+        return "it is still there" if is_present(host, self.address) else ""
+
+    def restore(self, machine: Machine, before: State) -> None:
+        """Find it again, with the drivers and the settings that it had."""
+        if before is None:
+            return
+        host = machine.host
+        if not all(is_present(host, address) for address in before):
+            machine.write(RESCAN, "1")
+        for address, kept in before.items():
+            if not is_present(host, address):
+                raise Refused(
+                    f"{address} was not found again",
+                    hint="is it switched on? A rescan finds only what has power (D0)",
+                )
+            now = _settings(host, address)
+            for name in _KEPT:
+                if kept[name] is not None and kept[name] != now[name]:
+                    machine.write(f"{DEVICES}/{address}/{name}", kept[name])
+            give(machine, address, kept["driver"])
+
+
+@dataclass(frozen=True, slots=True)
+class Rescan(Step):
+    """Look for functions on all buses. The kernel has done so when the write returns.
+
+    Attributes:
+        expected: functions that must be there afterwards.
+    """
+
+    kind: ClassVar[str] = "rescan"
+
+    expected: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What it does."""
+        wanted = f", until {' and '.join(self.expected)} are there" if self.expected else ""
+        return f"rescan the PCI buses{wanted}"
+
+    def observe(self, host: Host) -> State:
+        """Nothing: what it finds belongs to the step that has removed it."""
+        del host
+
+    def apply(self, machine: Machine) -> None:
+        """Rescan."""
+        machine.write(RESCAN, "1")
+
+    def verify(self, host: Host) -> str:
+        """Whether all are there."""
+        missing = [address for address in self.expected if not is_present(host, address)]
+        return f"not found: {', '.join(missing)} (has it power?)" if missing else ""
+
+    def restore(self, machine: Machine, before: State) -> None:
+        """Nothing to do."""
+        del machine, before
