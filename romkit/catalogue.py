@@ -80,6 +80,10 @@ def catalogue(
             has processes. An OSError of it becomes the row's error.
         executor: where the work is done; it is not shut down here.
         window: items that are under way at once.
+
+    Raises:
+        concurrent.futures.BrokenExecutor: a worker was killed, or did not start. The rows of what
+            was done before have been handed out.
     """
     waiting: dict[Future[Row], T] = {}
     queue = iter(items)

@@ -6,19 +6,23 @@ runs, so that ``romkit --help`` costs no more than Typer does.
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from romkit.cli import edit, read, recipes, search, table
+from romkit.cli import acpi, edit, read, recipes, search, table
 from romkit.cli.files import complain
-from romkit.cli.status import INTERRUPTED, READER_GONE, USAGE
+from romkit.cli.status import INTERRUPTED, READER_GONE, SIGNALLED, USAGE
 from romkit.cli.terminal import Color, OutputFailed, discard, prepare_streams, say
 from romkit.errors import RomError
 
 #: What Typer raises at wrong usage; the name of its module differs between versions.
 _UsageError: Any = typer.BadParameter.__mro__[1]
+
+#: What ends a program politely, where the system knows it.
+_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 app = typer.Typer(
     name="romkit",
@@ -66,12 +70,23 @@ app.command()(search.find)
 app.command()(table.catalogue)
 app.command()(recipes.build)
 app.command("recipe")(recipes.show_recipe)
+app.add_typer(acpi.acpi, name="acpi")
 
 
 def main() -> NoReturn:
     """Entry point of the ``romkit`` script."""
     prepare_streams()
+    for number in _ENDING:
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores it
+            signal.signal(number, _end)
     sys.exit(_status())
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    """End as Ctrl-C does, so that nothing half written is left behind."""
+    for other in _ENDING:
+        signal.signal(other, signal.SIG_IGN)  # tidying up is short, and is not to be cut short
+    raise SystemExit(SIGNALLED + number)
 
 
 def _status() -> int:

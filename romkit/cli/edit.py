@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,45 +13,17 @@ from romkit.cli.files import (
     fail,
     input_name,
     is_standard,
-    parsed,
     read_one,
     read_rom,
     unreadable,
-    write_output,
     write_parts,
 )
-from romkit.cli.options import File, Force, Json, Out, device_of, once_each, only_once
-from romkit.cli.terminal import print_json, say, shown, style_of
+from romkit.cli.gop import gop
+from romkit.cli.options import File, Force, Json, device_of, once_each
+from romkit.cli.outcome import DryRun, EditOut, edited, finish
+from romkit.cli.terminal import print_json, say, shown
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from romkit.edit import Edit
-    from romkit.rom import Rom
-
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")]
-EditOut = Annotated[
-    Path | None,
-    typer.Option(
-        "-o",
-        "--output",
-        help="Where to write; - is standard output.",
-        show_default=False,
-        readable=False,
-    ),
-]
-Donor = Annotated[
-    Path,
-    typer.Argument(
-        metavar="DONOR",
-        help="A ROM with a GOP, a bare GOP, or an .efi driver.",
-        show_default=False,
-        readable=False,
-    ),
-]
-Unfit = Annotated[
-    bool, typer.Option("--unfit", help="Take a donor for another vendor, family or machine too.")
-]
+__all__ = ["fix", "gop", "join", "patch", "split", "strip"]
 
 
 class Images(StrEnum):
@@ -79,6 +51,12 @@ def strip(
     output: EditOut = None,
     keep_tail: Annotated[bool, typer.Option("--keep-tail", help="Cut only the head.")] = False,
     images: Annotated[Images, typer.Option(help="Keep only some of the images.")] = Images.ALL,
+    entry: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Of a VFCT, the entry whose ROM is wanted, from 0 on.", show_default=False
+        ),
+    ] = None,
     dry_run: DryRun = False,
     as_json: Json = False,
     force: Force = False,
@@ -89,13 +67,13 @@ def strip(
     """
     from romkit.edit import strip as edit
 
-    done = _edited(
+    done = edited(
         file,
-        lambda rom: edit(rom, keep_tail=keep_tail, images=images.value),
+        lambda rom: edit(rom, keep_tail=keep_tail, images=images.value, entry=entry),
         output,
         as_json=as_json,
     )
-    _finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
+    finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
 
 
 def split(
@@ -103,6 +81,7 @@ def split(
     directory: Annotated[
         Path, typer.Option("-d", "--directory", help="Where to write.", readable=False)
     ],
+    as_json: Json = False,
     force: Force = False,
 ) -> None:
     """Take a ROM apart: images, drivers, certificates, and how they go together.
@@ -111,11 +90,18 @@ def split(
     """
     from romkit.edit import split as take_apart
 
-    rom = read_rom(file)
-    with blaming(input_name(file)):
+    rom = read_rom(file, as_json=as_json)
+    with blaming(input_name(file), as_json=as_json):
         parts = take_apart(rom)
-    for written in write_parts(directory, {p.name: p.data for p in parts}, force=force):
-        say(shown(written))
+    files = {p.name: p.data for p in parts}
+    written = write_parts(directory, files, force=force, as_json=as_json)
+    if as_json:
+        print_json(
+            [{"file": str(p), **part.as_json()} for p, part in zip(written, parts, strict=True)]
+        )
+        return
+    for path in written:
+        say(shown(path))
 
 
 def join(
@@ -137,7 +123,14 @@ def join(
     class_code: Annotated[
         str | None, typer.Option("--class", help="Class for drivers.", show_default="0300")
     ] = None,
+    device_list: Annotated[
+        str | None,
+        typer.Option(help="Further device ids for drivers, like 1c20,1c60.", show_default=False),
+    ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Do not compress drivers.")] = False,
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Take parts that were changed since the split.")
+    ] = False,
     dry_run: DryRun = False,
     as_json: Json = False,
     force: Force = False,
@@ -146,23 +139,30 @@ def join(
 
     - is standard input.
     """
-    from romkit.edit import EfiIds, join_images
+    from romkit.edit import EfiIds, PieceRefused, join_images
     from romkit.edit import join as put_together
 
+    listed = _ids(device_list or "")
+    if listed and device is None:
+        raise typer.BadParameter("--device-list needs --device")
     wanted = device_of(device, class_code=class_code)
     ids = None
     if wanted is not None:
         code = 0x030000 if wanted.class_code is None else wanted.class_code
-        ids = EfiIds(wanted.vendor_id, wanted.device_id, code)
+        ids = EfiIds(wanted.vendor_id, wanted.device_id, code, listed)
     told = as_json and not is_standard(output)
-    directory, files = _pieces(pieces, as_json=told)
-    data = {path: read_one(path, as_json=told)[1] for path in files}
-    with blaming(str(pieces[0]), as_json=told):
-        if directory:
-            done = put_together({path.name: data[path] for path in files})
-        else:
-            done = join_images([data[path] for path in files], ids=ids, compressed=not plain)
-    _finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
+    if len(pieces) == 1 and _is_directory(pieces[0]):
+        parts = _parts_in(pieces[0], as_json=told)
+        with blaming(str(pieces[0]), as_json=told):
+            done = put_together(parts, changed=changed)
+    else:
+        data = [read_one(path, as_json=told)[1] for path in pieces]
+        with blaming(str(pieces[0]), as_json=told):
+            try:
+                done = join_images(data, ids=ids, compressed=not plain)
+            except PieceRefused as err:
+                fail(input_name(pieces[err.number]), err.error, as_json=told)
+    finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
 
 
 def patch(
@@ -202,11 +202,11 @@ def patch(
     try:
         # The ids that stay are not known here: any that parse will do where none are given.
         wanted = DeviceId.parse(device or "0:0", subsystem, class_code)
-        listed = None if device_list is None else _ids(device_list)
     except ValueError as err:
         raise typer.BadParameter(str(err)) from None
+    listed = None if device_list is None else _ids(device_list)
     expected = device_of(expect)
-    done = _edited(
+    done = edited(
         file,
         lambda rom: edit(
             rom,
@@ -220,7 +220,7 @@ def patch(
         output,
         as_json=as_json,
     )
-    _finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
+    finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
 
 
 def fix(
@@ -242,172 +242,46 @@ def fix(
     from romkit.edit import fix as edit
 
     wanted = {fault.value for fault in only} if only else set(FAULTS)
-    done = _edited(
+    done = edited(
         file,
         lambda rom: edit(rom, [fault for fault in FAULTS if fault in wanted]),
         output,
         as_json=as_json,
     )
-    _finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
+    finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
 
 
-gop = typer.Typer(
-    help="List, extract, insert, update or remove the UEFI display driver.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-
-
-@gop.command("list")
-def gop_list(file: File) -> None:
-    """Show the EFI images, and who reaches them.
-
-    - is standard input.
-    """
-    from romkit.edit import gop_list as entries
-    from romkit.render.edit import gop_text
-
-    rom = read_rom(file)
-    with blaming(input_name(file)):
-        text = gop_text(entries(rom))
-    say(text)
-
-
-@gop.command("extract")
-def gop_extract(
-    ctx: typer.Context,
-    file: File,
-    output: Out,
-    image: Annotated[
-        int | None, typer.Option(help="Only this image, by its number.", show_default=False)
-    ] = None,
-    force: Force = False,
-) -> None:
-    """Write the GOP as a ROM of its own, which insert takes.
-
-    - is standard input.
-    """
-    from romkit.edit import gop_extract as edit
-
-    done = _edited(file, lambda rom: edit(rom, image), output)
-    _finish(ctx, done, output, force=force)
-
-
-@gop.command("insert")
-def gop_insert(
-    ctx: typer.Context,
-    file: File,
-    donor: Donor,
-    output: EditOut = None,
-    unfit: Unfit = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-    force: Force = False,
-) -> None:
-    """Put a donor's GOP where both chains reach it.
-
-    - is standard input.
-    """
-    from romkit.edit import gop_insert as edit
-    from romkit.edit import read_donor
-
-    only_once(file, donor)
-    _, data = read_one(donor, as_json=as_json and not is_standard(output))
-    done = _edited(
-        file, lambda rom: edit(rom, read_donor(data, rom), force=unfit), output, as_json=as_json
-    )
-    _finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
-
-
-@gop.command("update")
-def gop_update(
-    ctx: typer.Context,
-    file: File,
-    donor: Donor,
-    output: EditOut = None,
-    unfit: Unfit = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-    force: Force = False,
-) -> None:
-    """Replace the GOP with a donor's.
-
-    - is standard input.
-    """
-    from romkit.edit import gop_update as edit
-    from romkit.edit import read_donor
-
-    only_once(file, donor)
-    _, data = read_one(donor, as_json=as_json and not is_standard(output))
-    done = _edited(
-        file, lambda rom: edit(rom, read_donor(data, rom), force=unfit), output, as_json=as_json
-    )
-    _finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
-
-
-@gop.command("remove")
-def gop_remove(
-    ctx: typer.Context,
-    file: File,
-    output: EditOut = None,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-    force: Force = False,
-) -> None:
-    """Take the GOP out.
-
-    - is standard input.
-    """
-    from romkit.edit import gop_remove as edit
-
-    done = _edited(file, edit, output, as_json=as_json)
-    _finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
-
-
-def _edited(
-    file: Path, edit: Callable[[Rom], Edit], output: Path | None, *, as_json: bool = False
-) -> Edit:
-    told = as_json and not is_standard(output)
-    name, data = read_one(file, as_json=told)
-    with blaming(name, as_json=told):
-        return edit(parsed(data))
-
-
-def _pieces(pieces: list[Path], *, as_json: bool) -> tuple[bool, list[Path]]:
-    """Whether a directory is to be joined, and the files."""
+def _is_directory(path: Path) -> bool:
     try:
-        if len(pieces) == 1 and pieces[0].is_dir():
-            return True, [path for path in sorted(pieces[0].iterdir()) if path.is_file()]
+        return path.is_dir()
+    except OSError:  # reading it will say why
+        return False
+
+
+def _parts_in(directory: Path, *, as_json: bool) -> dict[str, bytes]:
+    """The manifest in a directory and the files of it that it names, whatever else is there."""
+    from romkit.edit.join import part_names
+    from romkit.edit.split import MANIFEST
+
+    try:
+        there = {path.name for path in directory.iterdir()}
     except OSError as err:
-        fail(str(pieces[0]), unreadable(pieces[0], err), as_json=as_json)
-    return False, pieces
-
-
-def _finish(
-    ctx: typer.Context,
-    edit: Edit,
-    output: Path | None,
-    *,
-    dry_run: bool = False,
-    as_json: bool = False,
-    force: bool = False,
-) -> None:
-    """Write the outcome, then say what was done."""
-    from romkit.render.edit import edit_text
-
-    if output is None and not dry_run:
-        raise typer.BadParameter("give -o OUT, or --dry-run to see what would be done")
-    if output is not None and not dry_run:
-        beside = as_json and not is_standard(output)
-        write_output(output, edit.data, force=force, as_json=beside)
-    if as_json:
-        print_json(edit.as_json(), err=is_standard(output))
-    else:
-        say(edit_text(edit, style_of(ctx)), err=is_standard(output))
+        fail(str(directory), unreadable(directory, err), as_json=as_json)
+    if MANIFEST not in there:
+        return {}
+    _, manifest = read_one(directory / MANIFEST, as_json=as_json)
+    with blaming(str(directory), as_json=as_json):
+        names = [name for name in part_names(manifest) if name in there]
+    files = {name: read_one(directory / name, as_json=as_json)[1] for name in names}
+    return {**files, MANIFEST: manifest}
 
 
 def _ids(text: str) -> tuple[int, ...]:
-    ids = tuple(int(part, 16) for part in text.split(",") if part.strip())
+    """Device ids from what was typed; a usage error where they are none."""
+    try:
+        ids = tuple(int(part, 16) for part in text.split(",") if part.strip())
+    except ValueError:
+        ids = (0,)
     if any(not 0 < number <= 0xFFFF for number in ids):
-        raise ValueError(f"device ids are four hex digits like 1c20, not {text!r}")
+        raise typer.BadParameter(f"device ids are four hex digits like 1c20, not {text!r}")
     return ids

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
@@ -16,7 +16,7 @@ from romkit.cli.terminal import emit, print_json, say, shown
 from romkit.errors import RomError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from romkit.rom import Rom
 
@@ -165,16 +165,44 @@ def write_output(path: Path, data: bytes, *, force: bool, as_json: bool = False)
     except RomError as refused:
         fail(str(path), refused, as_json=as_json)
     except OSError as error:
-        fail(str(path), _unwritable(path, error), as_json=as_json)
+        fail(str(path), unwritable(path, error), as_json=as_json)
 
 
-def write_parts(directory: Path, parts: dict[str, bytes], *, force: bool) -> list[Path]:
-    """Write files into a directory, which is made where it is not there.
+def write_parts(
+    directory: Path, parts: dict[str, bytes], *, force: bool, as_json: bool = False
+) -> list[Path]:
+    """`save_parts`; ends the command where they cannot be written."""
+    try:
+        return save_parts(directory, parts, force=force)
+    except NotWritten as failed:
+        fail(str(failed.path), failed.error, as_json=as_json)
 
-    Nothing is written if one of them exists already with other contents, unless told.
+
+class NotWritten(Exception):
+    """A file cannot be written.
+
+    Attributes:
+        path: which.
+        error: why.
+    """
+
+    def __init__(self, path: Path, error: RomError) -> None:
+        super().__init__(path, error)
+        self.path = path
+        self.error = error
+
+
+def save_parts(directory: Path, parts: dict[str, bytes], *, force: bool) -> list[Path]:
+    """Write files that belong together into a directory, which is made where it is not there.
+
+    Nothing is written if one of them exists already with other contents, unless told. All of them
+    are on the disk before the first gets its name; they get them in the order of `parts`.
 
     Returns:
         The files, in the order of `parts`; those that were there with the same contents too.
+
+    Raises:
+        NotWritten: one cannot be written, or may not.
     """
     paths = {directory / name: data for name, data in parts.items()}
     path = directory
@@ -183,22 +211,27 @@ def write_parts(directory: Path, parts: dict[str, bytes], *, force: bool) -> lis
         missing = {p: d for p, d in paths.items() if not p.is_file() or p.read_bytes() != d}
         taken = [p for p in missing if p.exists()]
         if taken and not force:
-            err = RomError(
-                "exists already, with other contents", hint="an empty directory, or --force"
-            )
-            fail(str(taken[0]), err)
-        for path in taken:
-            refuse_input(path)
-        for path, data in missing.items():
-            _write_file(path, data, force=force)
+            path = taken[0]
+            _refuse_existing()
+        with ExitStack() as stack:
+            staged = {}
+            for path, data in missing.items():
+                staged[path] = stack.enter_context(_staged(path, data, force=force))
+            for path in missing:
+                staged[path]()
     except RomError as refused:
-        fail(str(path), refused)
+        raise NotWritten(path, refused) from refused
     except OSError as error:
-        fail(str(path), _unwritable(path, error))
+        raise NotWritten(path, unwritable(path, error)) from error
     return list(paths)
 
 
-def _unwritable(path: Path, err: OSError) -> RomError:
+def _refuse_existing() -> NoReturn:
+    raise RomError("exists already, with other contents", hint="an empty directory, or --force")
+
+
+def unwritable(path: Path, err: OSError) -> RomError:
+    """Why a file cannot be written, and what to do."""
     missing = next((p for p in reversed(path.parents) if not p.exists()), None)
     if isinstance(err, FileNotFoundError) and missing is not None:
         return RomError(
@@ -228,6 +261,16 @@ def _refuse(status: os.stat_result) -> None:
 
 
 def _write_file(path: Path, data: bytes, *, force: bool) -> None:
+    with _staged(path, data, force=force) as place:
+        place()
+
+
+@contextmanager
+def _staged(path: Path, data: bytes, *, force: bool) -> Iterator[Callable[[], None]]:
+    """Write a file under another name beside its own; call what comes out to give it its own.
+
+    What has not got its name by then is gone in the end.
+    """
     import tempfile
 
     path = Path(os.path.realpath(path))  # --force overwrites what a link leads to, not the link
@@ -236,7 +279,8 @@ def _write_file(path: Path, data: bytes, *, force: bool) -> None:
     except FileNotFoundError:
         old = None
     if old is not None and not stat.S_ISREG(old.st_mode):
-        _write_special(path, old.st_mode, data)
+        _refuse_special(old.st_mode)
+        yield lambda: _write_special(path, data)
         return
     refuse_input(path)
     if old is not None and not force:
@@ -250,19 +294,26 @@ def _write_file(path: Path, data: bytes, *, force: bool) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         _set_mode(temporary, old)
-        if force:
-            temporary.replace(path)
-        else:
-            _link(temporary, path)
+        yield lambda: _place(temporary, path, force=force)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _write_special(path: Path, mode: int, data: bytes) -> None:
+def _place(temporary: Path, path: Path, *, force: bool) -> None:
+    if force:
+        temporary.replace(path)
+    else:
+        _link(temporary, path)
+
+
+def _refuse_special(mode: int) -> None:
     if stat.S_ISBLK(mode):
         raise RomError("is a block device: writing a ROM there would destroy what is on it")
     if stat.S_ISDIR(mode):
         raise RomError("is a directory", hint="a file in it")
+
+
+def _write_special(path: Path, data: bytes) -> None:
     with path.open("wb") as stream:  # a pipe, a socket or a character device: nothing to replace
         stream.write(data)
 

@@ -6,6 +6,7 @@ BLOCKED = 1
 USAGE = 2
 #: Unreadable or bad input, or an output that cannot be written.
 BAD_INPUT = 3
-#: What shells say of a program that SIGINT or SIGPIPE ended.
+#: What shells add to the number of the signal that ended a program; SIGINT and SIGPIPE.
+SIGNALLED = 128
 INTERRUPTED = 130
 READER_GONE = 141

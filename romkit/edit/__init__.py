@@ -23,7 +23,7 @@ from romkit.edit.gop import (
     gop_remove,
     gop_update,
 )
-from romkit.edit.join import join, join_images
+from romkit.edit.join import PieceRefused, join, join_images
 from romkit.edit.patch import patch
 from romkit.edit.split import Part, split
 from romkit.edit.strip import strip
@@ -38,6 +38,7 @@ __all__ = [
     "EfiIds",
     "GopEntry",
     "Part",
+    "PieceRefused",
     "fix",
     "gop_extract",
     "gop_insert",

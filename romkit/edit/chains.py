@@ -130,7 +130,11 @@ def relink(
 
 
 def _blocks(length: int, at: int) -> bytes:
-    if length % BLOCK or not 0 < length <= LONGEST_IMAGE:
+    if length > LONGEST_IMAGE:
+        raise EditRefused(
+            f"an image of {length:#x} bytes is too long: a ROM can say {LONGEST_IMAGE:#x}", at
+        )
+    if length % BLOCK or length <= 0:
         raise EditRefused(f"{length:#x} bytes are no length of an image", at)
     return (length // BLOCK).to_bytes(2, "little")
 
@@ -322,13 +326,14 @@ def mend_sums(work: Work, images: Iterable[Placed], *, to_zero: bool) -> tuple[s
     """Balance what an edit has put out of balance.
 
     NVIDIA's own images whose header was changed keep the sum that they had, so that every range
-    which covers them (PCIR length, size byte) does too. Then each legacy image is balanced.
+    which covers them (PCIR length, size byte) does too. Then each legacy image is balanced, those
+    that another one covers before that one.
 
     Args:
         work: what is edited, all fields set.
         images: the images to balance.
         to_zero: make legacy images sum to zero over their PCIR length. Else their own bytes keep
-            the sum that they had, and what summed to zero still does.
+            the sum that they had, whatever it was, so that the way back is the same.
 
     Returns:
         One sentence for each sum that is wrong and that no safe byte can mend.
@@ -338,17 +343,19 @@ def mend_sums(work: Work, images: Iterable[Placed], *, to_zero: bool) -> tuple[s
     for own in images:
         if own.image.code_type in (CodeType.NBSI, CodeType.FWSEC):
             _balance(work, own, own.image.size, own.own_sum)
-    for own in images:
+    wanted: list[tuple[Placed, int, int]] = []
+    for own in sorted(images, key=lambda own: -own.at):
         if own.image.code_type != CodeType.PCAT:
             continue
         length = work.header(own.at).pcir.image_length
         if own.at + length > len(work.data):
             continue  # cut off: there is no whole sum
-        done = to_zero or _balance(work, own, own.image.size, own.own_sum)
-        if to_zero or own.image.sum8 == 0:
-            done = _balance(work, own, length, 0) and done
-        if not done:
-            now = sum8(work, own.at, length)
+        wanted.append((own, length, 0) if to_zero else (own, own.image.size, own.own_sum))
+    for own, length, total in wanted:
+        _balance(work, own, length, total)
+    for own, length, total in wanted:
+        now = sum8(work, own.at, length)
+        if now != total:
             problems.append(
                 f"the legacy image at {own.at:#x} now sums to {now:#04x}, and no byte in it is "
                 "known to be safe to change"
@@ -356,18 +363,15 @@ def mend_sums(work: Work, images: Iterable[Placed], *, to_zero: bool) -> tuple[s
     return tuple(problems)
 
 
-def _balance(work: Work, own: Placed, length: int, wanted: int) -> bool:
-    """Bring the sum of `length` bytes to `wanted`; False where there is no safe byte for it."""
+def _balance(work: Work, own: Placed, length: int, wanted: int) -> None:
+    """Bring the sum of `length` bytes to `wanted`, where there is a safe byte for it."""
     delta = (wanted - sum8(work, own.at, length)) & 0xFF
-    if delta == 0:
-        return True
     byte = safe_byte(own.image)
-    if byte is None or byte.at >= length:
-        return False
+    if delta == 0 or byte is None or byte.at >= length:
+        return
     at = own.at + byte.at
     value = (work.data[at] + delta) & 0xFF
     work.write(at, bytes([value]), f"balances the sum of the image at {own.at:#x}: {byte.why}")
-    return True
 
 
 def keep_container_sum(work: Work, rom: Rom) -> None:

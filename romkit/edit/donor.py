@@ -41,13 +41,16 @@ def read_donor(data: bytes, rom: Rom) -> Rom:
 
     Raises:
         NotARom: it is neither.
-        EditRefused: it is a PE image, but no driver.
+        EditRefused: it is a PE image, but no driver; or it has no GOP driver that can be read.
     """
-    if data[:2] != b"MZ":
-        return parse_rom(data)
-    pcir = _main(rom).pcir
-    ids = EfiIds(pcir.vendor_id, pcir.device_id, pcir.class_code)
-    return parse_rom(wrap_driver(data, ids, npde=any(i.npde is not None for i in rom.images)))
+    if data[:2] == b"MZ":
+        # A ROM without images takes none: that is not the donor's fault, and is said later.
+        pcir = _main(rom).pcir if rom.images else None
+        ids = EfiIds(pcir.vendor_id, pcir.device_id, pcir.class_code) if pcir else EfiIds(0, 0)
+        data = wrap_driver(data, ids, npde=any(i.npde is not None for i in rom.images))
+    donor = parse_rom(data)
+    donor_images(donor)
+    return donor
 
 
 def donor_images(donor: Rom) -> tuple[OptionRom, ...]:
@@ -73,6 +76,8 @@ def objections(rom: Rom, donor: Rom, images: tuple[OptionRom, ...]) -> tuple[str
     for image in images:
         reasons += _machine_objection(image)
         reasons += _family_objection(rom, donor, image)
+        if image.efi is not None and image.efi.digest_ok is False:
+            reasons.append("the donor's driver is not what was signed: it was damaged or altered")
     return tuple(dict.fromkeys(reasons))
 
 
@@ -114,7 +119,7 @@ def _series_objection(rom: Rom, donor: Rom, image: OptionRom) -> Iterator[str]:
         whose = "the ROM" if wanted is None else "the donor's driver"
         yield f"which family of NVIDIA's GPUs {whose} is for cannot be told"
     elif wanted != given:
-        yield (f"the donor's driver is for {_family(given)}, the ROM is of a {_family(wanted)} GPU")
+        yield f"the donor's driver is for {_family(given)}, the ROM for {_family(wanted)}"
 
 
 def _family(series: int) -> str:

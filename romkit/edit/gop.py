@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from romkit.edit.chains import (
     for_hosts,
@@ -20,9 +21,10 @@ from romkit.edit.chains import (
 )
 from romkit.edit.donor import donor_images, fitted, is_gop, objections
 from romkit.edit.edit import Edit
-from romkit.edit.notes import signature_notes
+from romkit.edit.entry import edit_in_table
+from romkit.edit.notes import copy_notes, signature_notes
 from romkit.edit.proof import nothing_to_do, prove
-from romkit.edit.room import check_container, insertion_point, room_cuts
+from romkit.edit.room import check_container, in_table, insertion_point, room_cuts
 from romkit.edit.work import Cut, Work
 from romkit.efi.driver import EfiDriver
 from romkit.efi.gop import Gop, GopRole
@@ -60,6 +62,24 @@ class GopEntry:
     def gop(self) -> Gop | None:
         """Whose, and which version."""
         return self.efi.gop
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry as plain JSON types."""
+        gop, pcir = self.gop, self.image.pcir
+        return {
+            "number": self.number,
+            "offset": self.image.offset,
+            "size": self.image.size,
+            "vendor": f"{pcir.vendor_id:04x}",
+            "device": f"{pcir.device_id:04x}",
+            "machine": self.efi.machine_name,
+            "role": self.role.value,
+            "gop_vendor": gop.vendor if gop else None,
+            "gop_version": gop.version if gop else None,
+            "gop_family": gop.family if gop else None,
+            "firmware_reaches": self.firmware_reaches,
+            "driver_reaches": self.driver_reaches,
+        }
 
     def __repr__(self) -> str:
         return f"<GopEntry image {self.number}: {self.role.value} {self.gop!r}>"
@@ -120,6 +140,8 @@ def gop_insert(rom: Rom, donor: Rom, *, force: bool = False) -> Edit:
         EditRefused: the ROM has a GOP driver, the donor has none or one that does not fit, or
             there is no place for it.
     """
+    if in_table(rom):
+        return edit_in_table(rom, lambda own: gop_insert(own, donor, force=force))
     there = [i for i in rom.images if is_gop(i)]
     if there:
         raise EditRefused(
@@ -148,6 +170,8 @@ def gop_update(rom: Rom, donor: Rom, *, force: bool = False) -> Edit:
         EditRefused: the ROM has no GOP driver that firmware reaches, the donor has none or one
             that does not fit, or there is no place for it.
     """
+    if in_table(rom):
+        return edit_in_table(rom, lambda own: gop_update(own, donor, force=force))
     there = [i for i in rom.images if is_gop(i) and _for_x64(i)]
     if not there:
         raise EditRefused(
@@ -181,6 +205,8 @@ def gop_remove(rom: Rom) -> Edit:
     Raises:
         EditRefused: there is none, or nothing would be left.
     """
+    if in_table(rom):
+        return edit_in_table(rom, gop_remove)
     gone = [i for i in rom.images if is_gop(i)]
     if not gone:
         raise EditRefused("the ROM has no GOP driver")
@@ -197,7 +223,8 @@ def gop_remove(rom: Rom) -> Edit:
         for own in placed(work, rom.images):
             set_private_images(work, own.at, False, "no EFI image follows")
     _balance(work, rom)
-    return prove(rom, work, removed=gone, notes=signature_notes(rom, work.changes()))
+    notes = [*copy_notes(rom), *signature_notes(rom, work.changes(), gone)]
+    return prove(rom, work, removed=gone, notes=notes)
 
 
 def _for_x64(image: OptionRom) -> bool:
@@ -205,17 +232,23 @@ def _for_x64(image: OptionRom) -> bool:
 
 
 def _judge(rom: Rom, donor: Rom, force: bool) -> tuple[tuple[OptionRom, ...], list[str]]:
-    """The donor's images, and what was overruled."""
+    """The donor's images, and what was overruled or left out."""
     images = donor_images(donor)
     reasons = objections(rom, donor, images)
     if reasons and not force:
         raise EditRefused(
             f"the donor does not fit: {reasons[0]}",
-            hint="if you know better, say so: `--unfit` (force=True)",
+            hint="if you know better, say so with `--unfit`",
             reasons=reasons,
             may_force=True,
         )
-    return images, [f"forced: {reason}" for reason in reasons]
+    notes = [f"forced: {reason}" for reason in reasons]
+    notes += [
+        f"the donor's {i.efi.machine_name} driver at {i.offset:#x} is not taken"
+        for i in donor.efi_images
+        if i.efi is not None and not any(i is own for own in images)
+    ]
+    return images, notes
 
 
 def _contents(rom: Rom, images: Iterable[OptionRom]) -> list[bytes]:
@@ -281,8 +314,16 @@ def _place(
             if own.image.code_type == CodeType.PCAT:
                 set_private_images(work, own.at, True, "an EFI image with an NPDE follows")
     _balance(work, rom)
-    notes = [*notes, *_donor_notes(images), *signature_notes(rom, work.changes())]
-    edit = prove(rom, work, removed=removed, notes=notes)
+    notes = [
+        *notes,
+        *_donor_notes(images),
+        *copy_notes(rom),
+        *signature_notes(rom, work.changes(), removed),
+    ]
+    # A digest that does not fit was an objection already, and was overruled.
+    unsound = any(i.efi is not None and i.efi.digest_ok is False for i in images)
+    asked_for = ("efi.digest",) if unsound else ()
+    edit = prove(rom, work, removed=removed, asked_for=asked_for, notes=notes)
     for way in (edit.rom.pcir_chain, edit.rom.npde_chain):
         if not {i.offset for i in way}.issuperset(new):
             raise EditRefused(
@@ -297,6 +338,8 @@ def _donor_notes(images: Iterable[OptionRom]) -> list[str]:
         efi = image.efi
         if efi is None:
             continue
+        if efi.digest_ok is False:
+            continue  # an objection, so it is said already
         if efi.signed:
             notes.append(
                 "the donor's driver keeps its signature, which covers the driver and not the ids "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,19 +37,22 @@ class _Entry:
     sha256: str
 
 
-def join(parts: Iterable[Part] | Mapping[str, bytes]) -> Edit:
+def join(parts: Iterable[Part] | Mapping[str, bytes], *, changed: bool = False) -> Edit:
     """Put the parts of a split ROM together again: nothing is set or mended.
 
     Args:
         parts: what `split` gave, or its files by name; the manifest must be among them. Files that
             it does not name are ignored.
+        changed: take images, container and tail as they are where they are not what the manifest
+            says, and note it.
 
     Returns:
-        The ROM. A tile that is not what the manifest says is used as it is, and noted.
+        The ROM.
 
     Raises:
-        EditRefused: the manifest or a file of it is missing, a driver or certificate was changed
-            (they are copies of what is in the images), or the result is no ROM.
+        EditRefused: the manifest or a file of it is missing, a file is not what the manifest says,
+            or the result is no ROM. Drivers and certificates can never be changed: they are copies
+            of what is in the images.
     """
     files = dict(parts) if isinstance(parts, Mapping) else {p.name: p.data for p in parts}
     entries = _read_manifest(files)
@@ -72,6 +76,13 @@ def join(parts: Iterable[Part] | Mapping[str, bytes]) -> Edit:
                 "order instead of the manifest",
             )
         notes.append(f"{entry.file} is not what {MANIFEST} says: it was changed since the split")
+    if notes and not changed:
+        raise EditRefused(
+            notes[0],
+            hint="split the ROM again; or, if the change is meant, `--changed`",
+            reasons=tuple(notes),
+            may_force=True,
+        )
     source = b"".join(files[e.file] for e in entries if e.kind in TILES)
     edit = Edit(source, source, (), tuple(notes))
     try:
@@ -86,6 +97,15 @@ def join(parts: Iterable[Part] | Mapping[str, bytes]) -> Edit:
             "instead of the manifest",
         )
     return edit
+
+
+def part_names(manifest: bytes) -> tuple[str, ...]:
+    """The files that a manifest names, as it has them: they may be anything.
+
+    Raises:
+        EditRefused: it is none.
+    """
+    return tuple(entry.file for entry in _read_manifest({MANIFEST: manifest}))
 
 
 def _read_manifest(files: Mapping[str, bytes]) -> list[_Entry]:
@@ -137,6 +157,28 @@ class _Loose:
     rom: Rom
 
 
+class PieceRefused(EditRefused):
+    """One piece is at fault.
+
+    Attributes:
+        number: its place among the pieces, from 0.
+        error: what is wrong with it, without that number.
+    """
+
+    def __init__(self, number: int, error: EditRefused) -> None:
+        super().__init__(f"piece {number}: {error.message}", error.offset, hint=error.hint)
+        self.number = number
+        self.error = error
+
+
+@contextmanager
+def _fault_of(number: int) -> Iterator[None]:
+    try:
+        yield
+    except EditRefused as err:
+        raise PieceRefused(number, err) from err
+
+
 def join_images(
     pieces: Sequence[bytes], *, ids: EfiIds | None = None, compressed: bool = True
 ) -> Edit:
@@ -159,7 +201,8 @@ def join_images(
         An edit whose input is the pieces as they are, one behind the other.
 
     Raises:
-        EditRefused: a piece is neither, is cut off, or the images do not go together.
+        PieceRefused: a piece is neither, or is cut off.
+        EditRefused: the images do not go together.
     """
     if not pieces:
         raise EditRefused("nothing to join")
@@ -203,7 +246,10 @@ def join_images(
 
 
 def _read_pieces(pieces: Sequence[bytes], ids: EfiIds | None, compressed: bool) -> list[_Loose]:
-    roms = [None if piece[:2] == b"MZ" else _rom_of(piece, n) for n, piece in enumerate(pieces)]
+    roms: list[Rom | None] = []
+    for number, piece in enumerate(pieces):
+        with _fault_of(number):
+            roms.append(None if piece[:2] == b"MZ" else _rom_of(piece))
     known = [image for rom in roms if rom is not None for image in rom.images]
     npde = any(image.npde is not None for image in known)
     if ids is None:
@@ -214,52 +260,52 @@ def _read_pieces(pieces: Sequence[bytes], ids: EfiIds | None, compressed: bool) 
     loose: list[_Loose] = []
     at = 0
     for number, (piece, rom) in enumerate(zip(pieces, roms, strict=True)):
-        if rom is None:
-            if ids is None:
-                raise EditRefused(
-                    f"piece {number} is a driver, and nothing says for which device",
-                    hint="give vendor and device",
-                )
-            content = wrap_driver(piece, ids, compressed=compressed, npde=npde)
-            reason = f"the driver as an EFI option ROM image for {ids!r}"
-            loose.append(_Loose(at, piece, content, reason, parse_rom(content)))
-        else:
-            loose.append(_whole(piece, rom, at, number))
+        with _fault_of(number):
+            if rom is not None:
+                loose.append(_whole(piece, rom, at))
+            else:
+                loose.append(_wrapped(piece, ids, at, compressed=compressed, npde=npde))
         at += len(piece)
     return loose
 
 
-def _rom_of(piece: bytes, number: int) -> Rom:
+def _wrapped(piece: bytes, ids: EfiIds | None, at: int, *, compressed: bool, npde: bool) -> _Loose:
+    if ids is None:
+        raise EditRefused(
+            "a driver, and nothing says for which device",
+            hint="give its ids, like `--device 10de:1c8d`",
+        )
+    content = wrap_driver(piece, ids, compressed=compressed, npde=npde)
+    device = f"{ids.vendor_id:04x}:{ids.device_id:04x}"
+    reason = f"the driver as an EFI option ROM image for {device}, class {ids.class_code:06x}"
+    return _Loose(at, piece, content, reason, parse_rom(content))
+
+
+def _rom_of(piece: bytes) -> Rom:
     try:
         rom = parse_rom(piece)
     except NotARom as err:
-        raise EditRefused(
-            f"piece {number} is neither an image nor an EFI driver: {err}", hint=err.hint
-        ) from err
+        raise EditRefused(f"neither an image nor an EFI driver: {err}", hint=err.hint) from err
     if not rom.images:
         raise EditRefused(
-            f"piece {number} has no PCI data structure: an ISA option ROM cannot be part of a "
-            "PCI option ROM"
+            "no PCI data structure: an ISA option ROM cannot be part of a PCI option ROM"
         )
     if rom.rom_offset:
         raise EditRefused(
-            f"piece {number} starts with {rom.rom_offset:#x} bytes that are no image",
+            f"starts with {rom.rom_offset:#x} bytes that are no image",
             hint="strip it first: `romkit strip`",
         )
     return rom
 
 
-def _whole(piece: bytes, rom: Rom, at: int, number: int) -> _Loose:
+def _whole(piece: bytes, rom: Rom, at: int) -> _Loose:
     """A piece's images, padded to whole blocks, without what follows them."""
     image = rom.images[-1]
     own = image.npde.subimage_length if image.npde is not None else None
     needed = own if own is not None else image.pcir.image_length
     missing = image.offset + needed - len(piece)
     if missing >= BLOCK:
-        raise EditRefused(
-            f"the last image of piece {number} is cut off: {missing} bytes are missing",
-            at + image.offset,
-        )
+        raise EditRefused(f"its last image is cut off: {missing} bytes are missing", image.offset)
     if missing > 0:
         content = piece + bytes(missing)
         return _Loose(at, piece, content, "padding up to the image's length", parse_rom(content))

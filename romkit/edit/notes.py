@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from romkit.edit.edit import Change
 from romkit.header import CodeType
@@ -13,18 +13,34 @@ from romkit.rom import Rom
 _CHECKED = frozenset({"Turing", "Ampere", "Ada", "Hopper", "Blackwell"})
 
 
-def signature_notes(rom: Rom, changes: Iterable[Change]) -> Iterator[str]:
-    """One sentence for each signature that the changes touch, or seem to."""
+def signature_notes(
+    rom: Rom, changes: Iterable[Change], removed: Collection[OptionRom] = ()
+) -> Iterator[str]:
+    """One sentence for each signature that the changes touch, or seem to.
+
+    Args:
+        rom: the input.
+        changes: what was done to it.
+        removed: images that are gone, and their signatures with them.
+    """
     spans = [(c.offset, c.end) for c in changes if c.kind == "changed"]
     for image in rom.images:
+        if any(image is own for own in removed):
+            continue
         touched = [(a, b) for a, b in spans if a < image.end and b > image.offset]
         if touched and image.code_type == CodeType.EFI:
             yield from _driver_notes(image, touched)
         elif touched and image.nvidia is not None and image.nvidia.family in _CHECKED:
             yield (
                 "NVIDIA's signature over the VBIOS no longer covers what was changed: a guest does "
-                f"not check it, but a {image.nvidia.family} card refuses it in its flash"
+                f"not check it, but {image.nvidia.family} cards refuse it in their flash"
             )
+
+
+def copy_notes(rom: Rom) -> Iterator[str]:
+    """That another copy of the ROM is in the file, if it is, and that no edit reaches it."""
+    if rom.tail and rom.tail.copies:
+        yield "the copy of the ROM behind it is left as it is"
 
 
 def _driver_notes(image: OptionRom, touched: list[tuple[int, int]]) -> Iterator[str]:

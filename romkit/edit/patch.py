@@ -10,7 +10,7 @@ from romkit.checks.device import DeviceId, subsystems
 from romkit.container import ContainerKind
 from romkit.edit.chains import Placed, keep_container_sum, mend_sums, set_ids, sum8
 from romkit.edit.edit import Edit
-from romkit.edit.notes import signature_notes
+from romkit.edit.notes import copy_notes, signature_notes
 from romkit.edit.proof import nothing_to_do, prove
 from romkit.edit.work import Work
 from romkit.edit.wrap import MOST_DEVICES
@@ -18,7 +18,7 @@ from romkit.errors import EditRefused
 from romkit.header import CodeType
 from romkit.image import OptionRom
 from romkit.layout.nvidia import LEGACY_SUBSYSTEM_AT
-from romkit.rom import Rom
+from romkit.rom import Rom, parse_rom
 
 _ATOM_SUBSYSTEM_AT = 0x18
 _NVGI_SUBSYSTEM_AT = 0x0C
@@ -49,7 +49,8 @@ def patch(
         subsystem: new (vendor, device) of the board, in NPDE, NVGI, ATOM and legacy headers, and
             a VFCT's entry: wherever the old one stands.
         device_list: further device ids that an EFI image supports (PCIR revision 3); empty for
-            none. It has to fit where a list is, or into the unused bytes of the image's header.
+            none. It has to fit where a list is, or into the unused bytes of the image's header, and
+            can be taken away where it could be given back.
         expect: refuse unless the ROM is for this device; subsystem and class are compared where
             they are given.
 
@@ -82,12 +83,14 @@ def patch(
         raise EditRefused(problems[0], reasons=problems)
     keep_container_sum(work, rom)
     notes += _sum_notes(work, rom)
-    if rom.tail and rom.tail.copies:
-        notes.append("the copy of the ROM behind it is left as it is")
+    notes += copy_notes(rom)
     # Who asks for a wrong vendor by its number has a reason: to undo a fix, or to test.
-    asked_for = ("rom.vendor-03ea",) if vendor == DECIMAL_AMD else ()
+    asked_for = {"rom.vendor-03ea"} if vendor == DECIMAL_AMD else set[str]()
     if vendor in SWAPPED_VENDORS:
-        asked_for = ("rom.vendor-swapped",)
+        asked_for.add("rom.vendor-swapped")
+    # No byte of the x86 image can keep its own sum and that of a range with other ids in it.
+    if any(_covers_efi(rom, image) for image in rom.images):
+        asked_for.add("rom.checksum")
     notes += signature_notes(rom, work.changes())
     return prove(rom, work, asked_for=asked_for, notes=notes)
 
@@ -219,12 +222,31 @@ def _patch_device_list(work: Work, rom: Rom, devices: Sequence[int]) -> None:
                 f"the {image.code_type_name} image has room for {max(room.size // 2 - 1, 0)} "
                 f"device ids, not for {len(devices)}",
                 image.offset,
-                hint="make a new image of its driver with `romkit join`, which takes a device list",
+                hint="make a new image of its driver with `romkit join`, giving `--device` and "
+                "`--device-list`",
             )
         content = room.content(devices)
         work.write(room.at, content, reason)
         pointer = room.at - image.pcir.offset if devices else 0
         work.write(image.pcir.offset + 8, _u16(pointer), reason)
+        if not devices and image.device_list and not _can_return(work, image, room):
+            raise EditRefused(
+                f"the device list of the {image.code_type_name} image could not be given back: "
+                "nothing would say how much room it had",
+                image.offset,
+                hint=f"a list of nothing but {image.pcir.device_id:04x}, its own id, says as "
+                "little",
+            )
+
+
+def _can_return(work: Work, image: OptionRom, room: _Room) -> bool:
+    """Whether a list that was taken away would come to the same place again."""
+    images = parse_rom(bytes(work.data)).images
+    after = next((i for i in images if i.offset == image.offset), None)
+    if after is None or after.efi is None:
+        return False
+    again = _list_room(after)
+    return again.at == room.at and again.size >= room.used
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,9 +288,9 @@ def _list_room(image: OptionRom) -> _Room:
     limit = min(image.offset + image.efi.image_offset, image.end)
     starts = [start]
     if not used:
-        starts = [pcir.end]
-        if image.npde is not None:
-            starts.append(image.npde.offset + image.npde.length)
+        # Where `wrap_driver` has it comes first.
+        starts = [image.npde.offset + image.npde.length] if image.npde is not None else []
+        starts.append(pcir.end)
     rooms = [_free(image, at + (at & 1), used, limit) for at in starts]
     return max(rooms, key=lambda room: room.size)
 
@@ -292,6 +314,14 @@ def _taken(image: OptionRom, at: int) -> bool:
     return any(start <= at < end for start, end in spans)
 
 
+def _covers_efi(rom: Rom, image: OptionRom) -> bool:
+    """Whether an EFI image was put into the range of an x86 image, where it does not belong."""
+    end = image.offset + image.pcir.image_length
+    return image.code_type == CodeType.PCAT and any(
+        image.offset < efi.offset < end for efi in rom.efi_images
+    )
+
+
 def _sum_notes(work: Work, rom: Rom) -> list[str]:
     notes = []
     for image in rom.images:
@@ -299,7 +329,12 @@ def _sum_notes(work: Work, rom: Rom) -> list[str]:
         if image.offset + length > len(rom.data):
             continue
         now = sum8(work, image.offset, length)
-        if image.code_type == CodeType.PCAT and now:
+        if image.code_type == CodeType.PCAT and now != image.sum8 and _covers_efi(rom, image):
+            notes.append(
+                f"the x86 image at {image.offset:#x} sums to {now:#04x} now: its length covers an "
+                "EFI image, which nothing balances; `romkit fix` moves that to where it belongs"
+            )
+        elif image.code_type == CodeType.PCAT and now:
             notes.append(
                 f"the x86 image at {image.offset:#x} sums to {now:#04x} as it did before; "
                 "`romkit fix` makes it zero"

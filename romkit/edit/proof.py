@@ -48,7 +48,7 @@ def prove(
     Raises:
         EditRefused: the result is worse than the input; `reasons` says in what.
     """
-    edit = _read_again(work, notes)
+    edit = read_again(work, notes)
     if not edit.changed:
         return edit
     # What is left of a ROM may be smaller than the least that OVMF looks at: the romfile can be
@@ -80,7 +80,7 @@ def prove_made(work: Work, parts: Iterable[Rom], *, notes: Iterable[str] = ()) -
     Raises:
         EditRefused: the result has a blocking or warning finding that no part had.
     """
-    edit = _read_again(work, notes)
+    edit = read_again(work, notes)
     known = {f.check for part in parts for f in verify(part) if _bad(f)}
     reasons = [_title(f) for f in verify(edit.rom) if _bad(f) and f.check not in known]
     if reasons:
@@ -88,7 +88,12 @@ def prove_made(work: Work, parts: Iterable[Rom], *, notes: Iterable[str] = ()) -
     return edit
 
 
-def _read_again(work: Work, notes: Iterable[str]) -> Edit:
+def read_again(work: Work, notes: Iterable[str] = ()) -> Edit:
+    """The finished edit of something that was proven before, such as a part of this file.
+
+    Raises:
+        EditRefused: the result is no ROM, or differs where it does not say so.
+    """
     edit = Edit(work.source, bytes(work.data), work.changes(), tuple(dict.fromkeys(notes)))
     if not untouched(edit.before, edit.data, edit.changes):
         raise EditRefused(

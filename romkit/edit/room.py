@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from romkit.edit.entry import STRIP_FIRST
 from romkit.edit.strip import extent
 from romkit.edit.work import Cut
 from romkit.errors import EditRefused
 from romkit.rom import Rom
 from romkit.tail import TailKind
-
-_STRIP_FIRST = "strip the ROM first (`romkit strip`): a romfile needs no container"
 
 
 def insertion_point(rom: Rom) -> int:
@@ -42,19 +41,24 @@ def insertion_point(rom: Rom) -> int:
     return at
 
 
+def in_table(rom: Rom) -> bool:
+    """Whether the ROM is an entry of a VFCT, whose lengths and checksum can be set again."""
+    return rom.container is not None and bool(rom.container.vfct_images)
+
+
 def check_container(rom: Rom) -> None:
-    """A container that states how long the ROM is must not be made a liar.
+    """A directory that states how long the ROM is must not be made a liar.
 
     Raises:
-        EditRefused: there is such a one.
+        EditRefused: there is such a one (RFRD, in NVGI version 3 and NVFW).
     """
     around = rom.container
-    if around is not None and (around.rom_length is not None or around.vfct_images):
+    if around is not None and around.rom_length is not None:
         raise EditRefused(
             f"the {around.title} container states the ROM's length, and its own checksums are not "
             "known well enough to change it",
             0,
-            hint=_STRIP_FIRST,
+            hint=STRIP_FIRST,
         )
 
 

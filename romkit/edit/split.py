@@ -52,6 +52,16 @@ class Part:
         """SHA-256 of `data`, hex digits."""
         return hashlib.sha256(self.data).hexdigest()
 
+    def as_json(self) -> dict[str, str | int | None]:
+        """What it is, without its contents."""
+        return {
+            "kind": self.kind,
+            "title": self.title,
+            "offset": self.offset,
+            "size": len(self.data),
+            "sha256": self.sha256,
+        }
+
     def __repr__(self) -> str:
         return f"<Part {self.name} {len(self.data):#x} bytes: {self.title}>"
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
+from romkit.checks.structure import appended_drivers
 from romkit.container import ContainerKind
 from romkit.edit.chains import for_hosts, mend_sums, placed, relink
 from romkit.edit.edit import Edit
+from romkit.edit.entry import find_entry, take_out
+from romkit.edit.notes import signature_notes
 from romkit.edit.proof import nothing_to_do, prove
 from romkit.edit.work import Cut, Work
+from romkit.entries import further_entries
 from romkit.errors import EditRefused
 from romkit.header import CodeType
 from romkit.rom import Rom
@@ -27,9 +31,16 @@ _NVIDIA_FLASH = (
 )
 _COPY = "another copy of the ROM behind the first"
 _OTHER_ENTRY = "behind this device's entry in the VFCT"
+_UNREACHED = "an EFI image that no chain reaches (`romkit fix` puts it where both do)"
 
 
-def strip(rom: Rom, *, keep_tail: bool = False, images: ImageChoice = "all") -> Edit:
+def strip(
+    rom: Rom,
+    *,
+    keep_tail: bool = False,
+    images: ImageChoice = "all",
+    entry: int | None = None,
+) -> Edit:
     """Cut off what surrounds the images: a romfile must start with 55 AA and needs nothing else.
 
     What stands in front always goes. What follows goes if it is padding, another copy, another
@@ -44,14 +55,20 @@ def strip(rom: Rom, *, keep_tail: bool = False, images: ImageChoice = "all") -> 
             them, "firmware" everything that firmware reads: on mobile NVIDIA ROMs the range of
             the legacy image holds NVIDIA's own images, on desktop ROMs they go. Last bits and
             checksums are mended, and no tail is kept.
+        entry: of a VFCT with several entries, the one whose ROM is wanted, counted from 0 as
+            `romkit.entries` does. None takes the first that can be read, and a note names the
+            others.
 
     Returns:
         An edit without changes where there is nothing to strip.
 
     Raises:
-        EditRefused: there is no such image, an image cannot be reached, or `keep_tail` is asked
-            for a subset.
+        EditRefused: there is no such image or entry, an image cannot be reached, or `keep_tail`
+            is asked for a subset.
     """
+    if entry is not None:
+        chosen = find_entry(rom, entry)
+        return take_out(rom, chosen, lambda own: strip(own, keep_tail=keep_tail, images=images))
     if not rom.images:
         return nothing_to_do(
             rom, "no PCI data structure: nothing says where this ROM ends, so it stays as it is"
@@ -67,7 +84,7 @@ def strip(rom: Rom, *, keep_tail: bool = False, images: ImageChoice = "all") -> 
         cuts += _tail_cuts(rom)
     if not cuts:
         return nothing_to_do(rom, *_nothing(rom, keep_tail))
-    notes = () if keep_tail else _notes(rom, cuts)
+    notes = () if keep_tail else (*_notes(rom, cuts), *_other_entries(rom))
     return prove(rom, Work(rom.data, cuts), notes=notes)
 
 
@@ -101,7 +118,8 @@ def _tail_cuts(rom: Rom) -> Iterator[Cut]:
     keep_to = min(keep_to, entry_end)
     for start, end, part in parts:
         if end > keep_to:
-            yield Cut(max(start, keep_to), end, b"", _why(part, start >= entry_end, flash))
+            why = _why(rom, part, behind_entry=start >= entry_end, flash=flash)
+            yield Cut(max(start, keep_to), end, b"", why)
 
 
 def _tail_parts(rom: Rom) -> Iterator[tuple[int, int, TailPart]]:
@@ -124,14 +142,32 @@ def _entry_end(rom: Rom) -> int:
     return len(rom.data)
 
 
-def _why(part: TailPart, behind_entry: bool, flash: bool) -> str:
+def _why(rom: Rom, part: TailPart, *, behind_entry: bool = False, flash: bool = False) -> str:
     if part.kind is TailKind.PADDING:
         return f"padding of {part.fill or 0:02x}"
     if behind_entry or part.kind is TailKind.VFCT_IMAGE:
-        return _OTHER_ENTRY
+        return _other_entry(rom, part)
+    if any(part.offset <= offset < part.end for offset, _ in appended_drivers(rom)):
+        return _UNREACHED
     if part.kind is TailKind.COPY:
         return f"{_COPY}, {'identical' if part.identical else 'different'}"
     return _NVIDIA_FLASH if flash else "data behind the ROM"
+
+
+def _other_entry(rom: Rom, part: TailPart) -> str:
+    for entry in further_entries(rom):
+        if entry.header.rom_offset == part.rom_offset:
+            return f"{_OTHER_ENTRY}: {entry.title}"
+    return _OTHER_ENTRY
+
+
+def _other_entries(rom: Rom) -> Iterator[str]:
+    """What the table has besides the ROM that is kept."""
+    for entry in further_entries(rom):
+        if entry.rom is None:
+            yield f"no option ROM can be read in {entry.title}: it is left out"
+        else:
+            yield f"{entry.title} is another ROM: `romkit strip --entry {entry.number}` keeps that"
 
 
 def _nothing(rom: Rom, keep_tail: bool) -> Iterator[str]:
@@ -200,6 +236,8 @@ def _subset(rom: Rom, head: list[Cut], choice: ImageChoice, keep_tail: bool) -> 
         notes.append(
             f"{len(inside)} images of NVIDIA's own stay: they lie inside the legacy image's length"
         )
+    notes += _other_entries(rom)
+    notes += signature_notes(rom, work.changes(), gone)
     if not work.changes():
         return nothing_to_do(rom, "nothing to strip: the file holds these images and nothing else")
     return prove(rom, work, removed=gone, notes=notes)
@@ -212,14 +250,14 @@ def _between(rom: Rom, start: int, end: int, choice: str) -> Iterator[Cut]:
         name = f"image {number} ({image.code_type:02x} {image.code_type_name})"
         spans.append((image.offset, image.end, f"{name}: not among the {choice} images"))
     for part in rom.tail or ():
-        spans.append((part.offset, part.end, _why_not_kept(part)))
+        spans.append((part.offset, part.end, _why_not_kept(rom, part)))
     for first, behind, reason in spans:
         low, high = max(first, start), min(behind, end)
         if low < high:
             yield Cut(low, high, b"", reason)
 
 
-def _why_not_kept(part: TailPart) -> str:
+def _why_not_kept(rom: Rom, part: TailPart) -> str:
     if part.kind is TailKind.DATA:
         return "data behind the ROM: they have their place behind the whole of it only"
-    return _why(part, False, False)
+    return _why(rom, part)

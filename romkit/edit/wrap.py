@@ -13,6 +13,7 @@ from romkit.edit.chains import LONGEST_IMAGE
 from romkit.efi.compression import HEADER_SIZE, compress
 from romkit.efi.driver import EFI_SIGNATURE, EfiDriver
 from romkit.efi.pe import machine_name, read_pe, subsystem_name
+from romkit.efi.signature import read_signatures
 from romkit.errors import EditRefused
 from romkit.header import BLOCK, LAST_IMAGE, CodeType
 from romkit.layout.efi import EFI_PCI_EXPANSION_ROM_HEADER
@@ -69,7 +70,7 @@ def wrap_driver(
         gop_version: for the NPDE.
 
     Raises:
-        EditRefused: no PE image, not a driver, or too large.
+        EditRefused: no PE image, not a driver, too large, or its signature would not hold.
     """
     facts = read_pe(pe)
     if facts is None:
@@ -79,6 +80,11 @@ def wrap_driver(
             f"this is an {subsystem_name(facts.subsystem)} ({machine_name(facts.machine)}): "
             "firmware starts only drivers from a ROM",
             hint="an EFI boot service or runtime driver is needed",
+        )
+    if not compressed and len(pe) % 8 and any(s.digest_ok for s in read_signatures(pe)):
+        raise EditRefused(
+            "padding would follow this driver, and its signature would not cover it",
+            hint="compress the driver: so its signature holds",
         )
     return _image(
         compress(pe) if compressed else pe,
@@ -132,6 +138,9 @@ def _image(
         list_at, end = end, end + len(devices) + 2
     payload_at = end + 7 & ~7
     length = payload_at + len(payload) + BLOCK - 1 & ~(BLOCK - 1)
+    if compression == 0:
+        # Firmware takes all up to the end for the driver; padding there would not be signed.
+        payload_at = length - len(payload) & ~7
     if length > LONGEST_IMAGE:
         raise EditRefused(f"an image of {length:#x} bytes is longer than a ROM can say")
     blocks = length // BLOCK

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 from romkit.find.stream import Allowance, Inner, Stream
 from romkit.find.unpack import bzip2_file, gzip_file, xz_file, zlib_stream
@@ -38,6 +40,15 @@ _FOREIGN = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Zip:
+    """Where the offsets of a ZIP archive count from, and its directory lies."""
+
+    base: int
+    directory: int
+    end: int
+
+
 def foreign_archive(stream: Stream) -> str:
     """What kind of archive this is, if it is one that has to be unpacked first; else empty."""
     head = stream.bytes_at(0, 8)
@@ -51,20 +62,39 @@ def foreign_archive(stream: Stream) -> str:
 
 def open_archive(stream: Stream, allowance: Allowance) -> Iterator[Inner] | None:
     """What is in an archive; None where this is none, or a damaged one."""
-    if stream.archives <= 0:
-        return None
     head = stream.bytes_at(0, 8)
     for magic, (name, unpack) in _PACKED.items():
         if head.startswith(magic):
+            if not _may_open(stream, f"a {name} file", allowance):
+                return None
             data = unpack(stream.view, allowance)
             return iter([Inner(f"{name} file", 0, data, archived=True)]) if data else None
-    if head.startswith((b"PK\3\4", b"MZ")):
-        # Archives that unpack themselves are programs with the ZIP behind them.
-        return _open_zip(stream, allowance)
-    return None
+    found = _find_zip(stream)
+    if found is None or not _may_open(stream, "a ZIP archive", allowance):
+        return None
+    return _members(stream, found, allowance)
 
 
-def _open_zip(stream: Stream, allowance: Allowance) -> Iterator[Inner] | None:
+def program_size(stream: Stream, allowance: Allowance) -> int:
+    """Bytes in front of the ZIP archive of a program that unpacks itself; 0 where it is none."""
+    found = _find_zip(stream) if stream.bytes_at(0, 2) == b"MZ" else None
+    if found is None:
+        return 0
+    starts = (at for _, at, _ in _entries(stream, found, allowance))
+    return min((at for at in starts if stream.peek(LOCAL_HEADER, at)), default=len(stream))
+
+
+def _may_open(stream: Stream, what: str, allowance: Allowance) -> bool:
+    if stream.archives <= 0:
+        where = stream.path[-1] if stream.path else "this"
+        allowance.note(f"{where} is {what} in another: unpack it first")
+    return stream.archives > 0
+
+
+def _find_zip(stream: Stream) -> _Zip | None:
+    # Archives that unpack themselves are programs with the ZIP behind them.
+    if not stream.bytes_at(0, 4).startswith((b"PK\3\4", b"MZ")):
+        return None
     before = max(0, len(stream) - _END_WITHIN)
     ends = [hit.start() for hit in _END.finditer(stream.view, before)]
     if not ends:
@@ -77,19 +107,25 @@ def _open_zip(stream: Stream, allowance: Allowance) -> Iterator[Inner] | None:
     base = directory - end.directory_offset
     if base < 0 or stream.peek(CENTRAL_HEADER, directory) is None:
         return None
-    return _members(stream, base, directory, ends[-1], allowance)
+    return _Zip(base, directory, ends[-1])
 
 
-def _members(stream: Stream, base: int, at: int, end: int, allowance: Allowance) -> Iterator[Inner]:
+def _entries(stream: Stream, found: _Zip, allowance: Allowance) -> Iterator[tuple[Any, int, str]]:
+    """Each member's entry in the directory, the place of its local header, and its name."""
+    at = found.directory
     while allowance.step():
-        entry = stream.peek(CENTRAL_HEADER, at) if at < end else None
+        entry = stream.peek(CENTRAL_HEADER, at) if at < found.end else None
         if entry is None:
             return
         name_at = at + CENTRAL_HEADER.sizeof()
         raw = stream.bytes_at(name_at, entry.name_length)
         name = raw.decode("utf-8" if entry.flags & _UTF8 else "cp437", "replace")
         at = name_at + entry.name_length + entry.extra_length + entry.comment_length
-        local_at = base + entry.local_header_offset
+        yield entry, found.base + entry.local_header_offset, name
+
+
+def _members(stream: Stream, found: _Zip, allowance: Allowance) -> Iterator[Inner]:
+    for entry, local_at, name in _entries(stream, found, allowance):
         local = stream.peek(LOCAL_HEADER, local_at)
         if local is None or entry.compressed_size == 0:
             continue
@@ -103,6 +139,7 @@ def _members(stream: Stream, base: int, at: int, end: int, allowance: Allowance)
             allowance.note(f"{name} is packed by method {entry.method}: unpack it first")
         elif unpacked:
             yield Inner(name, local_at, unpacked, archived=True)
+        del unpacked  # or it would be held while the next one is unpacked
 
 
 def _unpack(method: int, data: memoryview, allowance: Allowance) -> bytes | bytearray | None:

@@ -60,6 +60,21 @@ class Found:
         return next((place.offset for place in self.where if not place.packed), None)
 
     @property
+    def missing(self) -> int:
+        """Bytes that its images claim beyond what is there: not 0 where it was cut off."""
+        lengths = (
+            image.offset
+            + max(image.pcir.image_length, (image.npde and image.npde.subimage_length) or 0)
+            for image in self.rom.images
+        )
+        return max(0, max(lengths) - len(self.data))
+
+    @property
+    def complete(self) -> bool:
+        """One of its chains ends with an image that says that it is the last."""
+        return self.rom.pcir_chain.complete or self.rom.npde_chain.complete
+
+    @property
     def ids(self) -> tuple[tuple[int, int], ...]:
         """Every (vendor, device) that its images name, in their order, each once."""
         pairs = [

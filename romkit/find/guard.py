@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID
 
-from romkit.find.stream import MAX_STREAM, Allowance, Inner, Stream
+from romkit.find.stream import Allowance, Inner, Stream
 from romkit.find.unpack import zlib_stream
 from romkit.layout.bios_guard import (
     AMI_PFAT_HEADER,
@@ -60,6 +60,7 @@ def open_updates(stream: Stream, allowance: Allowance) -> Iterator[Inner]:
         unpacked = zlib_stream(stream.view[hit + _DELL_ZLIB_AT :], allowance)
         if unpacked:
             yield Inner(f"Dell zlib stream {hit:#x}", hit, unpacked)
+        del unpacked  # or it would be held while the next one is unpacked
     seen: set[int] = set()
     for hit in stream.hits(_PFS, MAX_PARTS):
         yield from _open_pfs(stream, hit, seen, allowance)
@@ -88,20 +89,24 @@ def _open_ami(stream: Stream, base: int, allowance: Allowance) -> Iterator[Inner
     header = stream.peek(AMI_PFAT_HEADER, base)
     if header is None:
         return
-    at, parts, marker = base + header.size, [], b""
+    at, number, marker = base + header.size, 0, b""
+    whole, room = bytearray(), allowance.room
     while allowance.step():
         block = _block(stream, at)
         if block is None or (marker and block.marker != marker):
             break
+        if len(whole) + block.size > room:
+            allowance.note(f"the AMI PFAT update at {base:#x} is too large: the rest is left")
+            break
         marker = block.marker
-        parts.append(stream.bytes_at(block.start, block.size))
+        whole += stream.view[block.start : block.start + block.size]
+        number += 1
         at = block.end
-    if not parts:
+    if not number:
         return
     stream.mark(base, at, f"AMI PFAT update {base:#x}", broken=True)
-    whole = b"".join(parts)
     allowance.spend(len(whole))
-    yield Inner(f"{len(parts)} blocks", base, whole)
+    yield Inner(f"{number} blocks", base, whole)
 
 
 def _open_pfs(stream: Stream, base: int, seen: set[int], allowance: Allowance) -> Iterator[Inner]:
@@ -134,12 +139,12 @@ def _open_pfs(stream: Stream, base: int, seen: set[int], allowance: Allowance) -
         )
     if blocks:
         stream.mark(base, end, f"Dell PFS blocks {base:#x}", broken=True)
-        whole = _in_flash_order(stream, blocks, min(allowance.room, MAX_STREAM))
+        whole = _in_flash_order(stream, blocks, allowance.room)
         allowance.spend(len(whole))
         yield Inner(f"{len(blocks)} blocks", base, whole)
 
 
-def _in_flash_order(stream: Stream, blocks: list[_Block], most: int) -> bytes:
+def _in_flash_order(stream: Stream, blocks: list[_Block], most: int) -> bytearray:
     """The data of the blocks where they belong, FF between. The file has them in another order."""
     whole = bytearray()
     for block in sorted(blocks, key=lambda block: block.flash_offset):
@@ -148,5 +153,5 @@ def _in_flash_order(stream: Stream, blocks: list[_Block], most: int) -> bytes:
             whole += _ERASED * gap
         if len(whole) + block.size > most:
             break
-        whole += stream.bytes_at(block.start, block.size)
-    return bytes(whole)
+        whole += stream.view[block.start : block.start + block.size]
+    return whole

@@ -42,6 +42,7 @@ _POINTERS = 4
 
 _CELL_HEADER = CELL.sizeof()
 _SIGNATURE = b"regf"
+_BIN_SIGNATURE = b"hbin"
 
 #: The name of a value stands behind its fields, in ASCII wherever that is possible.
 _VBIOS = re.compile(rb"vk\x05\0[\0-\xff]{16}[vV][bB][iI][oO][sS]")
@@ -58,22 +59,25 @@ def open_hive(stream: Stream, allowance: Allowance) -> Iterator[Inner] | None:
     """Every ``vbios`` value of a hive, padding and all; None where this is no hive."""
     if stream.bytes_at(0, 4) != _SIGNATURE:
         return None
-    return _values(stream, allowance)
+    values = list(stream.hits(_VBIOS, MAX_VALUES))
+    if not values and stream.bytes_at(BINS_AT, 4) != _BIN_SIGNATURE:
+        return None
+    return _values(stream, values, allowance)
 
 
-def _values(stream: Stream, allowance: Allowance) -> Iterator[Inner]:
-    found: list[tuple[int, bytes]] = []
-    for at in stream.hits(_VBIOS, MAX_VALUES):
+def _values(stream: Stream, values: list[int], allowance: Allowance) -> Iterator[Inner]:
+    keys = _keys_of(stream, values)
+    for at in values:
+        if not allowance.step():
+            return
         data = _data(stream, at)
         if data:
             allowance.spend(len(data))
-            found.append((at, data))
+            key = keys.get(at, "a key that is not known")
+            yield Inner(f"{key} > vbios", at, data)
         else:
             allowance.note(f"the vbios value at {at:#x} cannot be read")
-    keys = _keys_of(stream, [at for at, _ in found])
-    for at, data in found:
-        key = keys.get(at, "a key that is not known")
-        yield Inner(f"{key} > vbios", at, data)
+        del data  # or it would be held while the next one is read
 
 
 def _data(stream: Stream, at: int) -> bytes:

@@ -22,8 +22,13 @@ MAX_IMAGE = 4 << 20
 #: Longest ROM, the largest that a ROM BAR can show.
 MAX_ROM = 16 << 20
 
-#: What a header costs that is sane and has no image, in steps: up to 4 MiB were summed up for it.
-_COST = 1000
+#: What a header costs that is sane and has no image, in steps: following its chains, and the
+#: bytes that are summed up in one.
+_CHAINS = 100
+_SUMMED = 4096
+
+#: Signatures that lead nowhere which are passed in the time of a step.
+_PASSED = 40
 
 #: ROMs in one stream.
 MAX_ROMS = 4096
@@ -71,21 +76,24 @@ def scan(
         tick: called with the number of bytes that are done.
     """
     view = stream.view
+    # A file that was handed in is searched to its end; what was unpacked is as large as it likes.
+    packed = allowance if stream.level else None
     at = found = 0
     for step in range(0, len(view), _STEP):
         if tick is not None:
             tick(step)
-        for start in _candidates(view, step, step + _STEP):
+        for start in _candidates(view, step, step + _STEP, packed):
             # Images behind the first one belong to the ROM that was found before.
             if start < at:
                 continue
             if not allowance.step():
                 return
-            if not _sane(_header_at(view, start)):
+            header = _header_at(view, start)
+            if header is None or not _sane(header):
                 continue
             rom = _whole_rom(view, start)
             if rom is None:
-                allowance.step(_COST)
+                allowance.step(_CHAINS + header.pcir.image_length // _SUMMED)
                 continue
             at = start + len(rom)
             yield start, rom
@@ -95,12 +103,17 @@ def scan(
                 return
 
 
-def _candidates(view: memoryview, start: int, end: int) -> Iterator[int]:
-    """Every signature in ``view[start:end]`` that leads to a PCIR.
+def _candidates(
+    view: memoryview, start: int, end: int, allowance: Allowance | None
+) -> Iterator[int]:
+    """Every signature in ``view[start:end]`` that leads to a PCIR, as far as `allowance` goes.
 
     The loop runs once a signature, and a hostile file may consist of them.
     """
-    for hit in _HEADER.finditer(view, start, min(end + _POINTER + 1, len(view))):
+    hits = _HEADER.finditer(view, start, min(end + _POINTER + 1, len(view)))
+    for number, hit in enumerate(hits, start=1):
+        if allowance is not None and number % _PASSED == 0 and not allowance.step():
+            return
         low, high = hit[1]
         pcir = hit.start() + (low | high << 8)
         if (
@@ -120,9 +133,7 @@ def _header_at(view: memoryview, start: int) -> ImageHeader | None:
         return None
 
 
-def _sane(header: ImageHeader | None) -> bool:
-    if header is None:
-        return False
+def _sane(header: ImageHeader) -> bool:
     pcir = header.pcir
     return (
         pcir.code_type in _CODE_TYPES

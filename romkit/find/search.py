@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from traceback import clear_frames
 
 from romkit.errors import NotARom
-from romkit.find.archive import foreign_archive, open_archive
+from romkit.find.archive import foreign_archive, open_archive, program_size
 from romkit.find.containers import mark_containers
 from romkit.find.flash import mark_flash
 from romkit.find.found import Found, Place
@@ -30,7 +30,8 @@ _STREAM_COST = 20
 
 _Opener = Callable[[Stream, Allowance], Iterator[Inner] | None]
 
-#: Formats that take all of a stream: nothing is scanned in it as it is.
+#: Formats that take all of a stream: nothing is scanned in it as it is, but for the program in
+#: front of an archive that unpacks itself.
 _WHOLE: tuple[_Opener, ...] = (open_hive, open_archive)
 
 #: Formats that lie anywhere in a stream.
@@ -97,12 +98,17 @@ class _Search:
 
     def stream(self, stream: Stream) -> None:
         """Search one stream and everything in it."""
+        size = len(stream)
         for opener in _WHOLE:
             inside = opener(stream, self.allowance)
             if inside is not None:
                 self.enter(stream, inside)
-                self.tick(len(stream))
-                return
+                front = program_size(stream, self.allowance)
+                if not front:
+                    self.tick(size)
+                    return
+                stream = replace(stream, view=stream.view[:front], regions=[])
+                break
         foreign = foreign_archive(stream)
         if foreign:
             where = stream.path[-1] if stream.path else "this"
@@ -120,7 +126,7 @@ class _Search:
                 self.enter(stream, inside)
         for start, rom in roms:
             self.place(stream, start, rom)
-        self.tick(len(stream))
+        self.tick(size)
 
     def enter(self, stream: Stream, inside: Iterator[Inner]) -> None:
         """Search what comes out of a stream, one thing after the other."""
@@ -131,8 +137,12 @@ class _Search:
             # The search for the path takes time too.
             if not self.allowance.step(_STREAM_COST + len(stream.regions) // 100):
                 return
-            self.total += len(inner.data)
+            size = len(inner.data)
+            self.total += size
+            self.allowance.held += size
             self.stream(stream.enter(inner))
+            self.allowance.held -= size
+            del inner  # or it would be held while the next one is unpacked
 
     def place(self, stream: Stream, start: int, rom: bytes) -> None:
         """Note where a ROM lies, unless it only seems to be whole there."""

@@ -13,18 +13,18 @@ from romkit.layout.lens import read
 if TYPE_CHECKING:
     from construct import Construct
 
-#: Most bytes that one packed thing may become. The largest flash chip that boards have is 64 MiB.
-MAX_STREAM = 256 << 20
+#: Most unpacked bytes that are held at a time: a packed thing and what it lies in. The largest
+#: flash chip that boards have is 64 MiB.
+MAX_HELD = 128 << 20
 
-#: Most bytes that everything in one search may become.
-MAX_UNPACKED = 1 << 30
+#: What one search may cost, in steps of some 30 microseconds: a structure that is looked at is one.
+#: A 32 MiB flash image takes 10,000, all copies and volumes in volumes counted.
+MAX_STEPS = 160_000
 
-#: Most bytes of that which are decompressed by the UEFI algorithm, some 8 MiB a second.
-MAX_EFI_UNPACKED = 64 << 20
-
-#: Most structures that are looked at in one search, some 30 microseconds each. A 32 MiB flash image
-#: has 10,000, all copies and volumes in volumes counted.
-MAX_STEPS = 300_000
+#: Bytes that are unpacked and searched in the time of a step; by the UEFI algorithm, some 8 MiB a
+#: second.
+STEP_BYTES = 4096
+STEP_EFI_BYTES = 256
 
 #: Most things that are named in one stream. A real flash image has some 5000.
 MAX_REGIONS = 20000
@@ -75,35 +75,32 @@ class Allowance:
     """What one search may still spend, and where it says what it had to leave out.
 
     Attributes:
-        unpacked: bytes that may still be unpacked.
-        efi_unpacked: bytes of those by the UEFI algorithm.
-        steps: structures that may still be looked at.
+        steps: what may still be done, see `MAX_STEPS`.
+        held: bytes of unpacked things that are being searched.
     """
 
     note_to: Callable[[str], None] | None = None
-    unpacked: int = MAX_UNPACKED
-    efi_unpacked: int = MAX_EFI_UNPACKED
     steps: int = MAX_STEPS
+    held: int = 0
     notes: int = 0
 
     @property
     def room(self) -> int:
         """Bytes that the next thing may become."""
-        return max(0, min(MAX_STREAM, self.unpacked))
+        return max(0, min(MAX_HELD - self.held, self.steps * STEP_BYTES))
 
     @property
     def efi_room(self) -> int:
         """Bytes that the next thing that the UEFI algorithm packed may become."""
-        return max(0, min(self.room, self.efi_unpacked))
+        return max(0, min(self.room, self.steps * STEP_EFI_BYTES))
 
     def spend(self, size: int) -> None:
         """Bytes were unpacked, or tried to be."""
-        self.unpacked -= size
+        self.step(size // STEP_BYTES)
 
     def spend_efi(self, size: int) -> None:
         """Bytes were unpacked by the UEFI algorithm, or tried to be."""
-        self.unpacked -= size
-        self.efi_unpacked -= size
+        self.step(size // STEP_EFI_BYTES)
 
     def step(self, cost: int = 1) -> bool:
         """Whether one more structure may be looked at, and that it is."""

@@ -12,8 +12,9 @@ _FEED = 1 << 16
 #: Bytes that a decompressor hands back in one go: it joins them, which takes them twice.
 _PIECE = 1 << 22
 
-#: Most memory that an LZMA or xz decoder may take for itself. Firmware uses 16 MiB and less.
-_LZMA_MEMORY = 256 << 20
+#: Most memory that an LZMA or xz decoder may take for itself. Firmware uses 16 MiB and less,
+#: xz -9 takes 65 MiB.
+_LZMA_MEMORY = 80 << 20
 
 #: Members of one gzip, bzip2 or xz file.
 _MAX_MEMBERS = 64
@@ -63,7 +64,9 @@ def zlib_stream(data: memoryview, allowance: Allowance, wbits: int = 15) -> byte
 
     Empty where `data` is none, cut where it is damaged or too large; more may follow it.
     """
-    return _drain(_Inflate(wbits), data, allowance)[0]
+    out = bytearray()
+    _drain(_Inflate(wbits), data, allowance, out)
+    return out
 
 
 def gzip_file(data: memoryview, allowance: Allowance) -> bytearray:
@@ -96,26 +99,33 @@ def lzma_stream(data: memoryview, allowance: Allowance) -> bytearray:
         decoder = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_LZMA_MEMORY)
     except (lzma.LZMAError, MemoryError):
         return bytearray()
-    return _drain(decoder, data, allowance)[0]
+    out = bytearray()
+    _drain(decoder, data, allowance, out)
+    return out
 
 
-def undo_x86_filter(data: bytearray) -> bytes:
+def undo_x86_filter(data: bytearray) -> bytearray:
     """Turn the absolute jump targets of LZMA SDK's x86 filter back into relative ones.
 
     liblzma knows the filter, but only in front of a decoder: so `data` go in as LZMA2 chunks
     that are not compressed (control byte 1 or 2, size - 1 in big endian; 0 ends).
+
+    Works in place: a byte comes out after it went in, so it is never written over before.
     """
     import lzma
 
-    chunks = []
-    for start in range(0, len(data), _LZMA2_CHUNK):
-        chunk = data[start : start + _LZMA2_CHUNK]
-        chunks += [b"\x01" if start == 0 else b"\x02", (len(chunk) - 1).to_bytes(2, "big"), chunk]
     filters = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "dict_size": _LZMA2_CHUNK}]
-    try:
-        return lzma.decompress(b"".join([*chunks, b"\0"]), lzma.FORMAT_RAW, filters=filters)
-    except lzma.LZMAError:
-        return bytes(data)
+    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters)
+    done = 0
+    for start in range(0, len(data), _LZMA2_CHUNK):
+        chunk = bytes(data[start : start + _LZMA2_CHUNK])
+        control = b"\x01" if start == 0 else b"\x02"
+        out = decoder.decompress(control + (len(chunk) - 1).to_bytes(2, "big") + chunk)
+        data[done : done + len(out)] = out
+        done += len(out)
+    out = decoder.decompress(b"\0")
+    data[done : done + len(out)] = out
+    return data
 
 
 def efi_stream(data: memoryview, allowance: Allowance, *, tiano: bool) -> bytes:
@@ -145,35 +155,49 @@ class _Make(Protocol):
 def _members(make: _Make, data: memoryview, allowance: Allowance) -> bytearray:
     out = bytearray()
     for _ in range(_MAX_MEMBERS):
-        content, used = _drain(make(), data, allowance)
-        out += content
+        before, full = len(out), allowance.room
+        used = _drain(make(), data, allowance, out)
         data = data[used:]
+        # Behind the last member anything may follow; what does not even begin is none.
+        if not used and before < len(out) < full:
+            allowance.note(
+                "something compressed is damaged or cut off: only what comes before is searched"
+            )
         if not used or not data:
             break
     return out
 
 
-def _drain(decoder: _Decoder, data: memoryview, allowance: Allowance) -> tuple[bytearray, int]:
-    """What comes out, and how many bytes of `data` it took: 0 where the end was not reached."""
+def _drain(decoder: _Decoder, data: memoryview, allowance: Allowance, out: bytearray) -> int:
+    """Add what comes out to `out`.
+
+    Returns:
+        How many bytes of `data` it took: 0 where the end was not reached.
+    """
     import lzma
     import zlib
 
-    out = bytearray()
-    room, at = allowance.room, 0
+    # What is in `out` already was paid for, and is held.
+    before = len(out)
+    room, at = max(allowance.room - before, 0), 0
+    full = before + room
     try:
-        while not decoder.eof and len(out) < room:
+        while not decoder.eof and len(out) < full:
             feed = b""
             if decoder.needs_input:
                 if at >= len(data):
                     break
                 feed = bytes(data[at : at + _FEED])
                 at += len(feed)
-            out += decoder.decompress(feed, min(room - len(out), _PIECE))
+            out += decoder.decompress(feed, min(full - len(out), _PIECE))
     except (lzma.LZMAError, zlib.error, OSError, EOFError, ValueError, MemoryError):
         # Damaged: what came out before is still what was packed.
         pass
-    if len(out) >= room and not decoder.eof:
-        allowance.note(f"more than {room} bytes come out of a compressed file: the rest is left")
+    if len(out) >= full and not decoder.eof:
+        allowance.note(
+            f"more than {full} bytes come out of something compressed: the rest is left; unpacked "
+            "by hand it can be searched to its end"
+        )
     # Input costs time too, also where nothing comes out of it.
-    allowance.spend(max(len(out), at))
-    return out, at - len(decoder.unused_data) if decoder.eof else 0
+    allowance.spend(max(len(out) - before, at))
+    return at - len(decoder.unused_data) if decoder.eof else 0

@@ -55,6 +55,9 @@ _SECTION_NAMES = {
     0x1B: "PEI dependency", 0x1C: "MM dependency",
 }  # fmt: skip
 
+#: So many sections in a row are no chance.
+_ENOUGH_SECTIONS = 4096
+
 #: The type bytes of all sections.
 _KINDS = [bytes([kind]) for kind in (_COMPRESSION, _GUID_DEFINED, _DISPOSABLE, *_SECTION_NAMES)]
 
@@ -213,7 +216,7 @@ class _Walk:
             yield from self.packed("zlib", at, zlib_stream(data, self.allowance))
         else:
             # A checksum, a signature, or something unknown: what it covers stands as it is.
-            if header.attributes & PROCESSING_REQUIRED and not _are_sections(bytes(data)):
+            if header.attributes & PROCESSING_REQUIRED and not _are_sections(data):
                 self.allowance.note(f"a section packed with {guid} is left")
             yield from self.plain(f"GUID {guid}", at, start, end, depth)
 
@@ -227,10 +230,12 @@ class _Walk:
         return Inner(f"{name} section {at:#x}", at, unpacked, sections=True)
 
 
-def _are_sections(data: bytes) -> bool:
-    """Whether these bytes are sections from the first to the last."""
+def _are_sections(data: bytes | memoryview) -> bool:
+    """Whether these bytes are sections from the first to the last, or many of them."""
     at = 0
-    while at < len(data):
+    for _ in range(_ENOUGH_SECTIONS):
+        if at >= len(data):
+            break
         size, kind = int.from_bytes(data[at : at + 3], "little"), data[at + 3 : at + 4]
         if size == 0xFFFFFF:
             size = int.from_bytes(data[at + 4 : at + 8], "little")

@@ -8,6 +8,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from romkit.chain import ChainEnd
+from romkit.checks.structure import appended_drivers
 from romkit.errors import RomError
 from romkit.header import CodeType
 from romkit.render.style import Style
@@ -38,6 +39,9 @@ _FILL = {
     "vfct image": "▒",
     "data": "▚",
 }
+
+#: What a driver is that somebody put behind the end of the chains.
+UNREACHED = "EFI image that no chain reaches"
 
 #: Why a chain ends, in two words.
 SHORT_END = {
@@ -164,13 +168,15 @@ def chain_path(rom: Rom, chain: Chain) -> str:
 
 
 def region_title(rom: Rom, region: Region) -> str:
-    """What a region is, with the id of an image and the content of a copy."""
+    """What a region is, with the id of an image and the images of another ROM behind this one."""
     image = next((i for i in rom.images if i.offset == region.offset), None)
     if region.kind == "image" and image is not None:
         number = rom.images.index(image)
         ids = f"{image.pcir.vendor_id:04x}:{image.pcir.device_id:04x}"
         return f"{number}  {image.code_type:02x} {image.code_type_name}  {ids}"
     title = region.title
+    if any(region.offset <= offset < region.end for offset, _ in appended_drivers(rom)):
+        title = UNREACHED
     nested = nested_rom(rom, region)
     if nested is not None:
         kinds = [f"{image.code_type:02x}" for image in nested.images]

@@ -14,7 +14,7 @@ from romkit.efi.known_ca import known_ca_not_after
 from romkit.efi.pe import machine_name
 from romkit.entries import Entry, further_entries, vfct_entries
 from romkit.finding import Finding, Severity, Verdict, blocking
-from romkit.guest import GuestView, ovmf_view, seabios_view
+from romkit.guest import OVMF_MACHINE, GuestView, ovmf_view, seabios_view
 from romkit.header import CodeType
 from romkit.image import OptionRom
 from romkit.render.style import Style
@@ -312,9 +312,19 @@ def _guests(rom: Rom, style: Style) -> str:
 
 
 def _guest(rom: Rom, view: GuestView, style: Style) -> str:
-    if view.started:
-        places = ", ".join(f"{a.reason} at {a.offset:#x}" for a in view.started)
+    places = ", ".join(f"{a.reason} at {a.offset:#x}" for a in view.started)
+    if view.firmware == "OVMF":
+        # As in the finding guest.ovmf: half a driver says nothing about the whole.
+        drivers = [i for i in rom.efi_images if i.efi and pe_machine(i.efi) == OVMF_MACHINE]
+        cut = [i for i in drivers if i.truncated]
+        if cut:
+            return f"OVMF: unknown (the EFI image at {cut[0].offset:#x} is cut off)"
+        started = {a.offset for a in view.started}
+        left = [i for i in drivers if i.offset not in started]
+        if left and all(i.efi and i.efi.too_large for i in left):
+            large = ", ".join(f"{i.offset:#x}" for i in left)
+            unknown = f"OVMF: unknown (too large for romkit to decompress: the driver at {large})"
+            return f"{unknown}, starts {places}" if places else unknown
+    if places:
         return f"{view.firmware} {style.green('starts')} {places}"
-    if view.firmware == "OVMF" and any(i.efi and i.efi.too_large for i in rom.pcir_chain):
-        return "OVMF: unknown (the driver is too large for romkit to decompress)"
     return f"{view.firmware} starts nothing ({why_no_start(rom, view)})"

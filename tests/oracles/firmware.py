@@ -22,6 +22,9 @@ QEMU = shutil.which("qemu-system-x86_64")
 #: Where SeaBIOS writes its log.
 SEABIOS_LOG = 0x402
 
+#: The network that devices are booted from.
+NETWORK = "nowhere"
+
 #: The last mark of a machine that ended by itself.
 END = "end"
 
@@ -75,9 +78,13 @@ class Machine:
         return found
 
     def says(self, *texts: str, limit: float = LIMIT) -> str | None:
-        """Wait until SeaBIOS logs a line with one of `texts`: that one, or None if it never does.
+        """Wait for a line with one of `texts` in SeaBIOS's log or on OVMF's console.
 
         Lines that were read once are not read again.
+
+        Returns:
+            The text that came; None if the machine ended, or was ended after `limit` seconds,
+            without it.
         """
         assert self.process.stdout is not None
         guard = threading.Timer(limit, self.process.kill)
@@ -142,19 +149,40 @@ def _described(firmware: dict[str, object]) -> Ovmf | None:
 
 @contextmanager
 def start_ovmf(folder: Path, ovmf: Ovmf, devices: Sequence[str]) -> Iterator[Machine]:
-    """Boot OVMF with these ``-device`` options.
+    """Boot OVMF with these ``-device`` options. Its console, COM1, can be read.
 
     When all devices are connected it starts an application (``-kernel``) that says `END` and
     ends the machine.
     """
-    variables = folder / "variables"
-    shutil.copyfile(ovmf.variables, variables)
     (folder / "end.efi").write_bytes(x64_end(END))
-    flash = f"if=pflash,format={ovmf.form}"
-    options = ["-drive", f"{flash},unit=0,readonly=on,file={ovmf.code}"]
-    options += ["-drive", f"{flash},unit=1,file={variables}", "-kernel", str(folder / "end.efi")]
+    options = [*_console(folder, ovmf), "-kernel", str(folder / "end.efi")]
     with _start(folder, options, devices) as machine:
         yield machine
+
+
+@contextmanager
+def start_ovmf_from_network(
+    folder: Path, ovmf: Ovmf, model: str, romfile: Path
+) -> Iterator[Machine]:
+    """Boot OVMF from a network device, or else its shell. Its console, COM1, can be read.
+
+    Nothing else is in that network: no server, and no way out. The machine does not end itself.
+    """
+    # A hub with one port: every QEMU has it, and what is sent there goes nowhere.
+    options = [*_console(folder, ovmf), "-netdev", f"hubport,id={NETWORK},hubid=0"]
+    device = f"{model},netdev={NETWORK},bootindex=0,romfile={romfile}"
+    with _start(folder, options, [device]) as machine:
+        yield machine
+
+
+def _console(folder: Path, ovmf: Ovmf) -> list[str]:
+    """OVMF in flash, with variables of its own, and COM1 where `Machine.says` reads."""
+    variables = folder / "variables"
+    shutil.copyfile(ovmf.variables, variables)
+    flash = f"if=pflash,format={ovmf.form}"
+    options = ["-drive", f"{flash},unit=0,readonly=on,file={ovmf.code}"]
+    options += ["-drive", f"{flash},unit=1,file={variables}"]
+    return [*options, "-chardev", "stdio,id=com1,signal=off", "-serial", "chardev:com1"]
 
 
 @contextmanager

@@ -359,6 +359,34 @@ def test_interrupting_ends_quietly(tmp_path: Path) -> None:
     assert (process.returncode, errors) == (130, b"")
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_leaves_no_half_file(tmp_path: Path, name: str) -> None:
+    """It comes when the bytes are written, but the file has not its name yet."""
+    number = getattr(signal, name)
+    script = (
+        "import os, signal, sys\n"
+        f"signal.signal({number}, signal.SIG_DFL)\n"
+        f"os.fsync = lambda descriptor: os.kill(os.getpid(), {number})\n"
+        "from romkit.cli import main\nmain()\n"
+    )
+    command = [sys.executable, "-c", script, "build", RECIPE, "-o", tmp_path / "built.rom"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, b"", b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nohup_is_respected(tmp_path: Path) -> None:
+    script = (
+        "import os, signal\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGHUP)\n"
+        "from romkit.cli import main\nmain()\n"
+    )
+    command = [sys.executable, "-c", script, "build", RECIPE, "-o", tmp_path / "built.rom"]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["built.rom"]
+
+
 def on_terminal(*args: str | Path, **env: str) -> bytes:
     """What the command prints when its output is a terminal."""
     master, slave = pty.openpty()

@@ -9,11 +9,12 @@ import sqlite3
 import subprocess
 import sys
 import zipfile
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from builders.pe import GOP_GUID, build_pe
-from builders.rom import efi_image, image, npde, nvgi, nvidia_desktop, nvidia_mobile, pcir
+from builders.rom import efi_image, image, npde, nvgi, nvidia_desktop, nvidia_mobile, pcir, vfct
 
 LEGACY = image(pcir(vendor=0x1002))
 ROMKIT = [sys.executable, "-c", "from romkit.cli import main; main()"]
@@ -58,6 +59,19 @@ def test_strip_gives_a_romfile_and_leaves_its_input_alone(wrapped: Path, tmp_pat
     assert again.returncode == 0
     assert b"nothing to strip" in again.stdout
     assert (tmp_path / "again.rom").read_bytes() == out.read_bytes()
+
+
+def test_strip_takes_the_entry_of_a_vfct_that_is_asked_for(tmp_path: Path) -> None:
+    first, second = (image(pcir(vendor=0x1002, device=d)) for d in (0x1636, 0x1637))
+    table, out = tmp_path / "VFCT", tmp_path / "out.rom"
+    table.write_bytes(vfct(first, second))
+    assert b"`romkit strip --entry 1` keeps that" in run("strip", table, "-o", out).stdout
+    assert out.read_bytes() == first
+    assert run("strip", table, "--entry", "1", "-o", out, "--force").returncode == 0
+    assert out.read_bytes() == second
+    done = run("strip", table, "--entry", "2", "-o", out, "--force")
+    assert done.returncode == 3
+    assert b"has no entry 2" in done.stderr
 
 
 def test_a_dry_run_writes_nothing(wrapped: Path, tmp_path: Path) -> None:
@@ -132,6 +146,47 @@ def test_gop_insert_reaches_both_chains(mobile: Path, donor: Path, tmp_path: Pat
     refused = run("gop", "insert", out, donor, "--unfit", "-o", tmp_path / "twice.rom")
     assert refused.returncode == 3
     assert b"romkit gop update" in refused.stderr
+
+
+def test_the_file_at_fault_is_blamed(mobile: Path, tmp_path: Path) -> None:
+    empty, out = tmp_path / "empty", tmp_path / "out.rom"
+    empty.write_bytes(b"")
+    for args in (("gop", "insert", mobile, empty), ("join", mobile, empty)):
+        done = run(*args, "-o", out)
+        assert done.returncode == 3
+        assert done.stderr.startswith(b"romkit: " + os.fsencode(empty) + b": ")
+        told = json.loads(run(*args, "-o", out, "--json").stdout)
+        assert told["file"] == str(empty)
+    done = run("gop", "insert", mobile, mobile, "-o", out)
+    assert b"the donor has no GOP driver" in done.stderr
+
+
+def test_gop_list_and_extract_as_json(mobile: Path, donor: Path, tmp_path: Path) -> None:
+    board, out = tmp_path / "board.rom", tmp_path / "gop.rom"
+    assert run("gop", "insert", mobile, donor, "--unfit", "-o", board).returncode == 0
+    (entry,) = json.loads(run("gop", "list", board, "--json").stdout)
+    assert (entry["number"], entry["machine"], entry["role"]) == (3, "X64", "producer")
+    assert entry["firmware_reaches"] is entry["driver_reaches"] is True
+    assert (entry["vendor"], entry["gop_vendor"]) == ("10de", "NVIDIA")
+    assert json.loads(run("gop", "list", mobile, "--json").stdout) == []
+    assert "error" in json.loads(run("gop", "list", tmp_path / "no", "--json").stdout)
+    dry = run("gop", "extract", board, "-o", out, "--dry-run", "--json")
+    assert not out.exists()
+    assert json.loads(dry.stdout)["new_size"] == entry["size"]
+    assert run("gop", "extract", board, "--dry-run").returncode == 0
+    assert run("gop", "extract", board).returncode == 2
+
+
+def test_join_takes_a_device_list(tmp_path: Path) -> None:
+    driver, out = tmp_path / "b.efi", tmp_path / "out.rom"
+    driver.write_bytes(build_pe(GOP_GUID))
+    lost = run("join", driver, "-o", out)
+    assert b"`--device 10de:1c8d`" in lost.stderr
+    assert run("join", driver, "-o", out, "--device-list", "1c20").returncode == 2
+    ids = ("--device", "10de:1c8d", "--device-list", "1c20,1c60")
+    assert run("join", driver, "-o", out, *ids).returncode == 0
+    (found,) = json.loads(run("find", out, "--json").stdout)
+    assert found["ids"] == ["10de:1c8d", "10de:1c20", "10de:1c60"]
 
 
 def test_patch_and_its_inverse_restore_the_file(mobile: Path, tmp_path: Path) -> None:
@@ -347,7 +402,101 @@ def test_a_condition_that_is_no_text_is_refused(collection: Path) -> None:
     assert b"Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("ids", ["-5", "12345", "0"])
+@pytest.mark.parametrize("ids", ["-5", "12345", "0", "xyz"])
 def test_a_device_list_has_four_digits_each(mobile: Path, ids: str) -> None:
     done = run("patch", mobile, f"--device-list={ids}", "--dry-run")
     assert done.returncode == 2
+    assert b"four hex digits" in done.stderr
+
+
+def run_with(preamble: str, *args: str | Path) -> subprocess.CompletedProcess[bytes]:
+    """Run the command after some Python."""
+    script = f"{preamble}\nfrom romkit.cli import main\nmain()\n"
+    command = [sys.executable, "-B", "-c", script, *map(str, args)]
+    return subprocess.run(command, capture_output=True, check=False)
+
+
+def test_parts_are_written_together_or_not_at_all(
+    wrapped: Path, mobile: Path, tmp_path: Path
+) -> None:
+    """The disk is full after the first small parts: none of them may be there."""
+    limit = (
+        "import resource, signal\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))\n"
+    )
+    parts, fresh = tmp_path / "parts", tmp_path / "fresh"
+    assert run("split", mobile, "-d", parts).returncode == 0
+    before = {p.name: p.read_bytes() for p in parts.iterdir()}
+    small = tmp_path / "small.rom"
+    small.write_bytes(image(pcir(vendor=0x1002, blocks=1), blocks=1) + bytes(700))
+    for folder, source in ((parts, wrapped), (fresh, small)):
+        failed = run_with(limit, "split", source, "-d", folder, "--force")
+        assert failed.returncode == 3
+        assert b"cannot be written" in failed.stderr
+    assert {p.name: p.read_bytes() for p in parts.iterdir()} == before
+    assert list(fresh.iterdir()) == []
+
+
+def test_the_manifest_comes_last(mobile: Path, tmp_path: Path) -> None:
+    """What is interrupted between two names has none that vouches for the others."""
+    broken = (
+        "from pathlib import Path\n"
+        "real = Path.hardlink_to\n"
+        "def hardlink_to(self, target):\n"
+        "    if self.name.startswith('manifest'):\n"
+        "        raise OSError(28, 'No space left on device')\n"
+        "    real(self, target)\n"
+        "Path.hardlink_to = hardlink_to\n"
+    )
+    parts = tmp_path / "parts"
+    failed = run_with(broken, "split", mobile, "-d", parts)
+    assert failed.returncode == 3
+    assert b"manifest.toml: cannot be written" in failed.stderr
+    assert not [p.name for p in parts.iterdir() if p.name.startswith((".", "manifest"))]
+    joined = run("join", parts, "-o", tmp_path / "out.rom")
+    assert joined.returncode == 3
+    assert b"manifest.toml is missing" in joined.stderr
+
+
+def test_join_refuses_the_parts_of_another_rom(mobile: Path, tmp_path: Path) -> None:
+    parts, out = tmp_path / "parts", tmp_path / "out.rom"
+    assert run("split", mobile, "-d", parts).returncode == 0
+    part = sorted(parts.glob("*.rom"))[0]
+    other = bytearray(part.read_bytes())
+    other[0x100] ^= 1
+    part.write_bytes(other)
+    refused = run("join", parts, "-o", out, "--force")
+    assert refused.returncode == 3
+    assert b"changed since the split" in refused.stderr
+    assert b"--changed" in refused.stderr
+    assert not out.exists()
+    assert run("join", parts, "-o", out, "--changed").returncode == 0
+    assert out.read_bytes()[: len(other)] == other
+
+
+def test_join_reads_only_what_the_manifest_names(wrapped: Path, tmp_path: Path) -> None:
+    parts, out = tmp_path / "parts", tmp_path / "out.rom"
+    assert run("split", wrapped, "-d", parts).returncode == 0
+    with (parts / "notes.img").open("wb") as stream:
+        stream.truncate(300 << 20)
+    (parts / "loop").symlink_to("loop")
+    assert run("join", parts, "-o", out).returncode == 0
+    assert out.read_bytes() == wrapped.read_bytes()
+    (parts / "manifest.toml").unlink()
+    refused = run("join", parts, "-o", tmp_path / "none.rom")
+    assert refused.returncode == 3
+    assert b"manifest.toml is missing" in refused.stderr
+
+
+def test_split_says_as_json_what_it_wrote(wrapped: Path, tmp_path: Path) -> None:
+    parts = tmp_path / "parts"
+    records = json.loads(run("split", wrapped, "-d", parts, "--json").stdout)
+    assert [r["kind"] for r in records] == ["container", "image", "image", "image", "manifest"]
+    assert [r["offset"] for r in records][:2] == [0, 0xA00]
+    for record in records:
+        data = Path(record["file"]).read_bytes()
+        assert (record["size"], record["sha256"]) == (len(data), sha256(data).hexdigest())
+    refused = run("split", tmp_path / "absent", "-d", parts, "--json")
+    assert refused.returncode == 3
+    assert json.loads(refused.stdout)["file"].endswith("absent")

@@ -8,6 +8,7 @@ from builders.rom import efi_image, image, npde, nvgi, nvidia_desktop, nvidia_mo
 
 from romkit import parse_rom, verify
 from romkit.efi.compression import compress
+from romkit.finding import Verdict
 from romkit.record import record
 from romkit.render.report import important, report_text, verdict_text
 from romkit.render.rom_parser import rom_parser_text
@@ -41,6 +42,27 @@ def test_report_says_who_sees_an_image() -> None:
 def test_report_of_a_broken_chain_says_where_it_breaks() -> None:
     text = report(image(pcir(blocks=2, indicator=0)) + b"\xff" * 512)
     assert "PCIR chain 0 → 0x400: the next image has no signature" in text
+
+
+def test_report_and_verify_agree_about_a_driver_that_is_cut_off() -> None:
+    rom = parse_rom(efi_image(build_pe(b"\xc3" * 4096, names=(b".text",)), device=0x1111)[:-1024])
+    assert "guest.ovmf" in {f.check for f in verify(rom) if f.verdict is Verdict.UNKNOWN}
+    text = report_text("x.rom", rom, (), Style(False))
+    assert "OVMF: unknown (the EFI image at 0x0 is cut off)" in text
+    assert "OVMF starts" not in text
+
+
+def test_report_and_verify_agree_about_a_driver_that_is_too_large() -> None:
+    stream = bytearray(compress(build_pe(GOP_GUID)))
+    stream[4:8] = b"\xff\xff\xff\x7f"  # what it says that it becomes
+    first = efi_image(build_pe(b"\xc3" * 4096, names=(b".text",)), indicator=0)
+    rom = parse_rom(first + efi_image(bytes(stream), compression=1))
+    assert "guest.ovmf" in {f.check for f in verify(rom) if f.verdict is Verdict.UNKNOWN}
+    text = report_text("x.rom", rom, (), Style(False))
+    assert (
+        f"OVMF: unknown (too large for romkit to decompress: the driver at {len(first):#x}), "
+        "starts an X64 driver at 0x0" in text
+    )
 
 
 def test_report_names_the_signer_and_its_ca() -> None:

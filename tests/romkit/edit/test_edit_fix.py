@@ -230,3 +230,15 @@ def test_no_fix_makes_it_worse(data: bytes, which: set[str], at: int, value: int
     assert len(faults(edit.data)) <= len(faults(bytes(raw)))
     again = fix(edit.rom, which)  # type: ignore[arg-type]
     assert not again.changed
+
+
+def test_an_x86_image_in_the_range_of_another_is_balanced_first() -> None:
+    inner = bytearray(nvidia_legacy())
+    inner[0x300] ^= 0x40
+    outer = nvidia_legacy(length=8, fix_sum=False)
+    edit = fix(parse_rom(outer + bytes(inner)))
+    assert [i.offset for i in edit.rom.images] == [0, 2048]
+    assert sum8(edit.data[2048:4096]) == sum8(edit.data[:4096]) == 0
+    assert edit.notes == (
+        "a wrong sum can also mean damage: compare with another dump of the same card",
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from builders.authenticode import sign
 from builders.board import (
@@ -41,6 +43,7 @@ from romkit.guest import ovmf_view, seabios_view
 GOP = nvidia_gop(device=0x1D02, indicator=0)
 DONOR = parse_rom(GOP)
 SIZE = len(GOP)
+NEWER = parse_rom(nvidia_gop(payload=gop_driver("NVIDIA GPU UEFI Driver 2")))
 
 
 def reached(rom: Rom) -> tuple[list[int], list[int]]:
@@ -168,7 +171,8 @@ def test_remove_undoes_insert(board: bytes) -> None:
 def test_an_altered_vbios_is_no_longer_signed(version: str) -> None:
     donor = parse_rom(nvidia_gop(5 if version == TURING else 3))
     edit = gop_insert(parse_rom(desktop(version=version)), donor)
-    assert any("refuses it in its flash" in note for note in edit.notes) == (version == TURING)
+    said = any("Turing cards refuse it in their flash" in note for note in edit.notes)
+    assert said == (version == TURING)
 
 
 def test_what_the_signature_of_the_driver_covers_is_said() -> None:
@@ -195,7 +199,7 @@ AA64 = nvidia_gop(machine=0xAA64)
 @pytest.mark.parametrize(
     ("donor", "objection"),
     [
-        (nvidia_gop(5), "for Turing, the ROM is of a Pascal GPU"),
+        (nvidia_gop(5), "for Turing, the ROM for Pascal"),
         (amd_gop(), "the donor's driver is AMD's, the ROM is NVIDIA's"),
         (AA64, "for AA64 machines, not for X64"),
         (efi_image(gop_driver(""), vendor=0), "whose GPU the donor's driver is for"),
@@ -231,7 +235,7 @@ def test_amd_drivers_fit_their_own_device() -> None:
         (desktop(), efi_image(b"broken", compression=1), "cannot be decompressed"),
         (desktop(), GOP + nvidia_gop()[:-16], "cut off"),
         (nvgi(3, desktop()), GOP, "states the ROM's length"),
-        (vfct(amd_legacy()), amd_gop(), "states the ROM's length"),
+        (vfct(amd_legacy())[:-100], amd_gop(), "cut off"),
         (mobile()[:-512], GOP, "not complete"),
         (b"\x55\xaa\x01" + bytes(509), GOP, "no PCI data structure"),
         # Firmware's chain ends in the middle of NVIDIA's own image.
@@ -243,12 +247,74 @@ def test_impossible_insertions_are_refused(board: bytes, donor: bytes, message: 
         gop_insert(parse_rom(board), parse_rom(donor), force=True)
 
 
-def test_a_driver_that_is_not_what_was_signed_is_refused() -> None:
+def test_a_container_that_states_the_length_names_the_way_out() -> None:
+    with pytest.raises(EditRefused) as caught:
+        gop_insert(parse_rom(nvgi(3, desktop())), DONOR)
+    assert "`romkit strip FILE -o STRIPPED.rom`" in caught.value.hint
+
+
+def test_a_vfct_entry_grows_and_shrinks_in_its_table() -> None:
+    """The table's bytes are what a firmware would have written for the larger ROM."""
+    for others in ([], [amd(gop=False)]):
+        raw = vfct(amd(gop=False), *others)
+        board = parse_rom(raw)
+        own = gop_insert(parse_rom(amd(gop=False)), parse_rom(amd_gop()), force=True)
+        edit = gop_insert(board, parse_rom(amd_gop()), force=True)
+        assert same(edit.data, vfct(own.data, *others))
+        assert replay(edit) == edit.data
+        assert same(gop_update(edit.rom, parse_rom(amd_gop()), force=True).data, edit.data)
+        assert same(gop_remove(edit.rom).data, raw)
+
+
+def test_a_vfct_with_something_behind_its_entries_is_left_alone() -> None:
+    raw = bytearray(vfct(amd_legacy()) + b"library")
+    struct.pack_into("<I", raw, 4, len(raw))
+    struct.pack_into("<I", raw, 36 + 20, len(raw) - 7)
+    with pytest.raises(EditRefused, match="library"):
+        gop_insert(parse_rom(bytes(raw)), parse_rom(amd_gop()), force=True)
+
+
+def test_a_driver_that_is_not_what_was_signed_is_refused_unless_told() -> None:
     pe = bytearray(sign(gop_driver()))
     pe[0x210] ^= 1
     raw = wrap_driver(bytes(pe), EfiIds(0x10DE, 0x1C8D), npde=True, gop_version=0x30009)
-    with pytest.raises(EditRefused, match=r"efi\.digest"):
-        gop_insert(parse_rom(desktop()), parse_rom(raw), force=True)
+    with pytest.raises(EditRefused, match="is not what was signed") as caught:
+        gop_insert(parse_rom(desktop()), parse_rom(raw))
+    assert caught.value.may_force
+    edit = gop_insert(parse_rom(desktop()), parse_rom(raw), force=True)
+    assert [n for n in edit.notes if "sign" in n] == [
+        "forced: the donor's driver is not what was signed: it was damaged or altered"
+    ]
+    assert [f.check for f in verify(edit.rom) if f.verdict is Verdict.FAIL] == ["efi.digest"]
+
+
+def test_drivers_of_the_donor_that_are_not_taken_are_said() -> None:
+    arm = nvidia_gop(indicator=0, machine=0xAA64)
+    edit = gop_insert(parse_rom(desktop()), parse_rom(arm + GOP))
+    assert [i.efi.machine for i in edit.rom.efi_images if i.efi] == [0x8664]
+    assert "the donor's AA64 driver at 0x0 is not taken" in edit.notes
+
+
+def test_the_signature_of_a_driver_that_is_gone_is_no_matter() -> None:
+    signed = wrap_driver(sign(gop_driver()), EfiIds(0x10DE, 0x1C8D), npde=True, gop_version=0x30009)
+    newer = sign(gop_driver("NVIDIA GPU UEFI Driver, new"))
+    donor = wrap_driver(newer, EfiIds(0x10DE, 0x1C8D), npde=True, gop_version=0x3000A)
+    board = gop_insert(parse_rom(desktop()), parse_rom(signed)).rom
+    edit = gop_update(board, parse_rom(donor))
+    assert edit.rom.efi_images[0].efi is not None
+    assert edit.rom.efi_images[0].efi.digest_ok
+    assert edit.notes == (
+        "the donor's driver keeps its signature, which covers the driver and not the ids in front "
+        "of it",
+    )
+
+
+def test_a_copy_that_keeps_its_driver_is_said() -> None:
+    board = desktop(gop=nvidia_gop())
+    flash = board + b"\xff" * 512 + board
+    for edit in (gop_remove(parse_rom(flash)), gop_update(parse_rom(flash), NEWER)):
+        assert edit.data.endswith(board)
+        assert "the copy of the ROM behind it is left as it is" in edit.notes
 
 
 def test_a_blackwell_flash_without_a_stated_length_is_taken() -> None:
@@ -374,6 +440,11 @@ def test_a_driver_file_is_a_donor() -> None:
     assert read_donor(GOP, rom).data == GOP
     with pytest.raises(EditRefused):
         read_donor(b"MZ", rom)
+    with pytest.raises(EditRefused, match="the donor has no GOP driver"):
+        read_donor(desktop(), rom)
+    isa = parse_rom(b"\x55\xaa\x01" + bytes(509))
+    with pytest.raises(EditRefused, match="no PCI data structure"):
+        gop_insert(isa, read_donor(gop_driver(), isa))
 
 
 def test_short_npde_of_a_donor() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+from builders.authenticode import sign
 from builders.board import (
     amd,
     amd_gop,
@@ -17,13 +18,14 @@ from builders.board import (
     nvidia_own,
 )
 from builders.changes import replay, sum8
-from builders.pe import build_pe
+from builders.pe import build_pe, directories
 from builders.rom import image, npde, nvgi, pcir
 
 from romkit import parse_rom
-from romkit.edit import EfiIds, join_images, split, wrap_driver
+from romkit.edit import EfiIds, PieceRefused, join_images, split, wrap_driver
 from romkit.edit.wrap import wrap_again
 from romkit.efi.compression import compress
+from romkit.efi.signature import read_signatures
 from romkit.errors import EditRefused
 
 IDS = EfiIds(0x1002, 0x67DF, 0x030000)
@@ -130,7 +132,7 @@ def test_what_follows_a_piece_goes_and_short_pieces_are_padded() -> None:
     ("pieces", "message"),
     [
         ([], "nothing to join"),
-        ([b"no image at all"], "piece 0 is neither"),
+        ([b"no image at all"], "piece 0: neither an image"),
         ([gop_driver()], "which device"),
         ([build_pe(subsystem=0x0A)], "which device"),
         ([amd_legacy(), build_pe(subsystem=0x0A)], "EFI application"),
@@ -161,6 +163,7 @@ def test_the_header_is_the_specification_s() -> None:
     driver = gop_driver()
     raw = wrap_driver(driver, IDS, compressed=False)
     assert len(raw) % 512 == 0
+    start = len(raw) - len(driver)
     assert struct.unpack_from("<2sHIHHH8xHH", raw) == (
         b"\x55\xaa",
         len(raw) // 512,
@@ -168,7 +171,7 @@ def test_the_header_is_the_specification_s() -> None:
         0x0B,
         0x8664,
         0,
-        0x38,
+        start,
         0x1C,
     )
     assert raw[0x1C:0x38] == pcir(
@@ -180,8 +183,52 @@ def test_the_header_is_the_specification_s() -> None:
         code_type=3,
         vendor_revision=0,
     )
-    assert raw[0x38 : 0x38 + len(driver)] == driver
-    assert not raw[0x38 + len(driver) :].strip(b"\0")
+    # Firmware takes everything up to the end for the driver: no padding may follow it.
+    assert raw[start:] == driver
+    assert not raw[0x38:start].strip(b"\0")
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_a_signature_holds(compressed: bool) -> None:
+    driver = sign(gop_driver())
+    edit = join_images([amd_legacy(), driver], compressed=compressed)
+    efi = edit.rom.images[1].efi
+    assert efi is not None
+    assert efi.pe == driver
+    assert efi.digest_ok
+
+
+def test_a_signature_that_padding_would_break_is_refused() -> None:
+    driver = bytearray(sign(gop_driver()))
+    driver += b"\0" * 4
+    entry = directories(bytes(driver)) + 32
+    at, size = struct.unpack_from("<II", driver, entry)
+    struct.pack_into("<I", driver, entry + 4, size + 4)
+    struct.pack_into("<I", driver, at, size + 4)  # the certificate is four bytes longer, too
+    assert len(driver) % 8
+    assert read_signatures(bytes(driver))[0].digest_ok
+    with pytest.raises(EditRefused, match="its signature would not cover it") as caught:
+        join_images([amd_legacy(), bytes(driver)], compressed=False)
+    assert "compress" in caught.value.hint
+    efi = join_images([amd_legacy(), bytes(driver)]).rom.images[1].efi
+    assert efi is not None
+    assert efi.digest_ok
+
+
+def test_the_piece_at_fault_is_named() -> None:
+    with pytest.raises(PieceRefused) as caught:
+        join_images([amd_legacy(), b"nothing"])
+    assert caught.value.number == 1
+    assert caught.value.error.message.startswith("neither an image nor an EFI driver")
+    assert str(caught.value).startswith("piece 1: neither")
+
+
+def test_the_device_that_a_driver_is_wrapped_for_is_said() -> None:
+    edit = join_images([amd_legacy(), gop_driver()])
+    assert any(
+        c.reason.startswith("the driver as an EFI option ROM image for 1002:67df, class 030000")
+        for c in edit.changes
+    )
 
 
 def test_an_npde_stands_where_nvidia_has_it() -> None:
@@ -219,7 +266,7 @@ def test_a_stream_is_wrapped_again_as_it_is() -> None:
     (only,) = parse_rom(nvidia_gop(payload=gop_driver())).images
     assert only.efi is not None
     plain = wrap_again(only.efi, IDS)
-    assert plain[0x50 : 0x50 + len(gop_driver())] == gop_driver()
+    assert plain.endswith(only.efi.payload)
     raw = wrap_driver(gop_driver(), IDS)
     (only,) = parse_rom(raw).images
     assert only.efi is not None

@@ -13,6 +13,7 @@ from builders.board import (
     amd_gop,
     amd_legacy,
     desktop,
+    gop_between,
     gop_driver,
     mobile,
     nvidia_gop,
@@ -26,7 +27,7 @@ from hypothesis import strategies as st
 
 from romkit import DeviceId, RomError, parse_rom
 from romkit.checks.device import subsystems
-from romkit.edit import Edit, patch
+from romkit.edit import Edit, EfiIds, patch, wrap_driver
 from romkit.efi.compression import compress
 from romkit.errors import EditRefused
 
@@ -175,7 +176,7 @@ def test_notes_on_signatures() -> None:
     assert edit.rom.efi_images[0].efi.digest_ok
     turing = desktop(gop=nvidia_gop(5), version=TURING)
     (note,) = patch(parse_rom(turing), device=0x1E87).notes
-    assert "a Turing card refuses it in its flash" in note
+    assert "Turing cards refuse it in their flash" in note
 
 
 def test_copies_are_left_alone_and_said() -> None:
@@ -230,6 +231,42 @@ def test_a_list_in_an_x86_image_keeps_its_room() -> None:
         patch(parse_rom(raw), device_list=[1, 2, 3, 4])
 
 
+def test_a_list_that_could_not_be_given_back_is_not_taken_away() -> None:
+    structure = pcir(vendor=0x8086, device=9, device_list=0x1C, length=0x1C, revision=3)
+    raw = image(structure, body={0x5C: struct.pack("<4H", 1, 2, 3, 0)})
+    with pytest.raises(EditRefused, match="could not be given back") as caught:
+        patch(parse_rom(raw), device_list=[])
+    assert "nothing but 0009" in caught.value.hint
+    edit = patch(parse_rom(raw), device_list=[9])
+    assert patch(edit.rom, device_list=[1, 2, 3]).data == raw
+
+
+@pytest.mark.parametrize("npde", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 9])
+def test_a_list_that_join_made_can_be_taken_away_and_given_back(npde: bool, count: int) -> None:
+    listed = tuple(range(1, count + 1))
+    raw = wrap_driver(gop_driver(), EfiIds(0x1002, 0x67DF, 0x030000, listed), npde=npde)
+    edit = patch(parse_rom(raw), device_list=[])
+    assert edit.rom.images[0].device_list == ()
+    assert patch(edit.rom, device_list=listed).data == raw
+
+
+def test_a_range_with_an_efi_image_in_it_has_no_sum_to_keep() -> None:
+    """The new vendor makes the sum right by chance; the old one makes it wrong again."""
+    board = bytearray(gop_between(nvidia_gop()))
+    board[2047] = (board[2047] - sum(board[:2048])) & 0xFF
+    length = int.from_bytes(board[0x50:0x52], "little") * 512
+    total = sum8(board[:length])
+    assert total
+    vendor = 0x2000 + (0x10 + 0xDE - 0x20 - total) % 256
+    edit = patch(parse_rom(bytes(board)), vendor=vendor)
+    assert sum8(edit.data[:length]) == 0
+    assert sum8(edit.data[:2048]) == 0
+    back = patch(edit.rom, vendor=0x10DE)
+    assert back.data == board
+    assert any("its length covers an EFI image" in note for note in back.notes)
+
+
 def test_a_rom_without_room_for_a_list() -> None:
     with pytest.raises(EditRefused, match="no image of this ROM can hold"):
         patch(parse_rom(image(pcir())), device_list=[1])
@@ -241,6 +278,7 @@ BOARDS = (
     nvgi(2, DESKTOP),
     amd(tail=b"\xff" * 512 + b"data" * 20),
     nvidia_legacy() + nvidia_own(last=True),
+    gop_between(nvidia_gop()),
 )
 
 

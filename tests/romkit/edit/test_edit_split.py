@@ -84,7 +84,10 @@ def test_the_manifest_is_toml() -> None:
 def test_a_changed_tile_is_used_and_noted() -> None:
     files = {p.name: p.data for p in split(parse_rom(ROMS["live tail"]))}
     files["03-tail.bin"] = b"other"
-    edit = join(files)
+    with pytest.raises(EditRefused, match="it was changed since the split") as caught:
+        join(files)
+    assert caught.value.may_force
+    edit = join(files, changed=True)
     assert edit.data == amd() + b"other"
     assert edit.notes == ("03-tail.bin is not what manifest.toml says: it was changed since the "
                           "split",)  # fmt: skip
@@ -118,14 +121,14 @@ def test_what_does_not_fit_is_refused(change: dict[str, bytes | None], message: 
         else:
             files[name] = data
     with pytest.raises(EditRefused, match=message):
-        join(files)
+        join(files, changed=True)
 
 
 def test_what_makes_no_rom_is_refused() -> None:
     files = {p.name: p.data for p in split(parse_rom(ROMS["isa"]))}
     (tail,) = set(files) - {"manifest.toml"}
     with pytest.raises(EditRefused, match="the parts make no ROM"):
-        join(files | {tail: b"nothing"})
+        join(files | {tail: b"nothing"}, changed=True)
 
 
 def test_a_driver_may_be_left_out() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from builders.board import amd, desktop, gop_between, mobile, nvidia_gop
+from builders.board import TURING, amd, amd_gop, desktop, gop_between, mobile, nvidia_gop
 from builders.changes import replay, sum8
 from builders.rom import image, nvfw, nvgi, pcir, vfct
 from hypothesis import given
@@ -101,9 +101,47 @@ def test_a_vfct_entry_is_cut_out_of_the_table() -> None:
     assert edit.data == first
     assert reasons(edit) == [
         "VFCT container in front of the ROM",
-        "behind this device's entry in the VFCT",
+        "behind this device's entry in the VFCT: VFCT entry 1 (04:01.0 1002:1637)",
     ]
     assert replay(edit) == edit.data
+    note = "VFCT entry 1 (04:01.0 1002:1637) is another ROM: `romkit strip --entry 1` keeps that"
+    assert note in edit.notes
+
+
+def test_any_vfct_entry_can_be_cut_out() -> None:
+    roms = [amd(gop=False), amd(tail=b"live data" * 70 + b"\xff" * 512), amd(gop=False)]
+    table = vfct(*roms) + b"behind"
+    for number, rom in enumerate(roms):
+        edit = strip(parse_rom(table), entry=number)
+        assert edit.data == rom
+        assert replay(edit) == rom
+    second = strip(parse_rom(table), entry=1)
+    assert reasons(second) == [
+        "in front of the ROM of VFCT entry 1 (04:01.0 1002:1637)",
+        "behind VFCT entry 1 (04:01.0 1002:1637)",
+    ]
+    legacy = strip(parse_rom(table), entry=1, images="legacy")
+    assert [i.code_type for i in legacy.rom.images] == [0]
+    assert replay(legacy) == legacy.data
+
+
+@pytest.mark.parametrize(
+    ("raw", "entry", "message"),
+    [
+        (amd(), 0, "no VFCT"),
+        (vfct(amd()), 1, "no entry 1"),
+        (vfct(amd()), -1, "no entry -1"),
+        (vfct(amd(), b"no ROM at all" * 99), 1, "no option ROM"),
+    ],
+)
+def test_entries_that_are_not_there_are_refused(raw: bytes, entry: int, message: str) -> None:
+    with pytest.raises(EditRefused, match=message):
+        strip(parse_rom(raw), entry=entry)
+
+
+def test_a_driver_that_no_chain_reaches_is_no_copy() -> None:
+    (reason,) = reasons(strip(parse_rom(amd(gop=False) + amd_gop())))
+    assert "EFI image that no chain reaches" in reason
 
 
 def test_a_vfct_entry_keeps_its_live_tail() -> None:
@@ -200,3 +238,9 @@ def test_only_what_is_reported_changes(head: bytes, tail: bytes, padding: int) -
         edit = strip(rom, keep_tail=keep_tail)
         assert replay(edit) == edit.data
         assert edit.data.startswith(DESKTOP)
+
+
+def test_what_a_subset_means_for_signatures_is_said() -> None:
+    board = desktop(gop=nvidia_gop(5), version=TURING)
+    (note,) = strip(parse_rom(board), images="legacy").notes
+    assert "Turing cards refuse it in their flash" in note

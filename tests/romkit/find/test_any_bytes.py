@@ -137,9 +137,7 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_work_is_bounded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made = limits.Allowance.__init__
-    monkeypatch.setattr(
-        limits.Allowance, "__init__", lambda own, to=None: made(own, to, 64 << 20, 8 << 20, 5000)
-    )
+    monkeypatch.setattr(limits.Allowance, "__init__", lambda own, to=None: made(own, to, 20000))
     data = HOSTILE[name]()
     start = time.process_time()
     check(data)

@@ -215,3 +215,8 @@ def test_an_old_export_that_is_cut_short() -> None:
 
 def test_text_that_is_no_export_is_left_alone() -> None:
     assert find(b"notes\n" + exported(MOBILE).encode()) == []
+
+
+def test_what_only_starts_like_a_hive_is_searched_as_it_is() -> None:
+    blob = b"regf" + bytes(0x2000) + MOBILE
+    assert find(blob) == [(MOBILE, ["0x2004"])]

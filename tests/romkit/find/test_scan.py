@@ -73,6 +73,22 @@ def test_the_found_rom_stands_alone() -> None:
     assert repr(found) == "<Found 10de:1c03 0xe00 bytes @NVGI version 3 container 0x63 > 0x4663>"
 
 
+@pytest.mark.parametrize(
+    ("data", "missing", "complete"),
+    [
+        (nvidia_desktop(), 0, True),
+        (nvidia_mobile(), 0, True),
+        # 00 and 03 are two blocks each, E0 behind them three: a cut in its middle.
+        (nvidia_desktop()[: 5 * 512], 2 * 512, True),
+        (image(pcir(blocks=4), blocks=4)[: 3 * 512 + 7], 512 - 7, True),
+        (image(pcir(indicator=0)) + noise(5000), 0, False),
+    ],
+)
+def test_what_is_cut_off_is_known(data: bytes, missing: int, complete: bool) -> None:
+    (found,) = find_roms(data)
+    assert (found.missing, found.complete) == (missing, complete)
+
+
 def test_nothing_of_either_chain_is_lost() -> None:
     """Firmware stops behind the EFI image; NVIDIA's driver goes on to E0."""
     rom = nvidia_desktop()

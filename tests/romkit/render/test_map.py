@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from builders.board import mobile, nvidia_gop
 from builders.rom import efi_image, image, npde, nvgi, nvidia_desktop, nvidia_mobile, pcir, vfct
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -143,6 +144,12 @@ def test_one_column_where_nothing_tells_the_chains_apart() -> None:
 
 def test_a_second_copy_shows_its_images() -> None:
     assert "copy, identical: 00+03+e0" in map_text(parse_rom(SAMPLES["ab"]))
+
+
+def test_a_driver_behind_the_last_image_is_no_copy() -> None:
+    text = map_text(parse_rom(mobile() + nvidia_gop()), 120)
+    assert "EFI image that no chain reaches: 03" in text
+    assert "copy" not in text
 
 
 @pytest.mark.parametrize("name", SAMPLES)
