@@ -229,7 +229,7 @@ def read_device(host: Host, address: PciAddress, *, wake: bool = False) -> PciDe
         Unreadable: sysfs cannot be read at all.
     """
     path = device_path(host, address)
-    asleep = not wake and any(_asleep(host, step) for step in path)
+    asleep = not wake and any(sleeps(host, step) for step in path)
     read = _Reader(host, address, asleep)
     code = read.number("class", 16)
     vendor, device = read.number("vendor", 16), read.number("device", 16)
@@ -284,7 +284,8 @@ def read_devices(host: Host, *, wake: bool = False) -> tuple[PciDevice, ...]:
     return tuple(read_device(host, address, wake=wake) for address in sorted(found))
 
 
-def _asleep(host: Host, address: PciAddress) -> bool:
+def sleeps(host: Host, address: PciAddress) -> bool:
+    """Whether one function sleeps, as far as that can be read; ports above it do not count."""
     read = _Reader(host, address, asleep=False)
     state, status = read.text("power_state"), read.text("power/runtime_status")
     return state in _SLEEP or status not in _AWAKE_RUNTIME

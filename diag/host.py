@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import shutil
 import stat
 import subprocess
@@ -21,11 +22,21 @@ from diag.tree import Kind, Tree
 #: Bytes. More than any text that diag reads from a kernel; pci.ids has 1.5 MB, modules.alias 2 MB.
 LIMIT = 16 << 20
 
+#: Bytes asked for at once: below /proc/sys the kernel refuses 4 MiB and more (ENOMEM).
+_PIECE = 1 << 16
+
 #: Links followed for one path, as the kernel does (MAXSYMLINKS).
 MAX_LINKS = 40
 
 #: Seconds that a program may take.
 RUN_LIMIT = 20.0
+
+#: Attributes that the kernel answers only when nobody holds the device's lock. A driver that waits
+#: for its last user while it lets go of a device holds it for as long as that takes.
+_MAY_BLOCK = ("driver_override", "uevent")
+
+#: Seconds that such an attribute may take.
+PATIENCE = 2.0
 
 #: Programs of an administrator are not in everybody's PATH.
 _SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
@@ -61,7 +72,7 @@ class FolderTree:
         try:
             parts, left = [], limit
             # sysfs and procfs hand out their files in pieces.
-            while left > 0 and (part := os.read(fd, left)):
+            while left > 0 and (part := os.read(fd, min(left, _PIECE))):
                 parts.append(part)
                 left -= len(part)
             return b"".join(parts)
@@ -119,6 +130,11 @@ class Host:
 
     def __repr__(self) -> str:
         return f"<Host {self.note}>"
+
+    @property
+    def tree(self) -> Tree:
+        """Its files as they are, links not followed: for taking a capture."""
+        return self._tree
 
     # Paths.
 
@@ -178,8 +194,11 @@ class Host:
         Raises:
             Unreadable: it is there and cannot be read.
         """
+        place = self.chase(path)
         try:
-            return self._tree.data(self.chase(path), limit)
+            if self.live and place.rpartition("/")[2] in _MAY_BLOCK:
+                return _read_apart(place, limit)
+            return self._tree.data(place, limit)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 return None
@@ -274,6 +293,44 @@ class Host:
         said = self.text(f"/run/udev/data/+pci:{address}") or ""
         pairs = (line[2:].partition("=") for line in said.splitlines() if line.startswith("E:"))
         return {key: value for key, _, value in pairs}
+
+
+def _read_apart(path: str, limit: int) -> bytes:
+    """Read a file in a process of its own, which is left behind if the kernel does not answer.
+
+    Raises:
+        Unreadable: it has not answered in time.
+        OSError: as the kernel says.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 0
+        try:
+            os.setsid()
+            os.write(theirs, os.read(fd, min(limit, 4096)))
+        except OSError as error:
+            status = error.errno or errno.EIO
+        finally:
+            os._exit(status)
+    os.close(theirs)
+    os.close(fd)
+    watch = os.pidfd_open(pid)
+    try:
+        ready = select.poll()
+        ready.register(watch, select.POLLIN)
+        if not ready.poll(PATIENCE * 1000):
+            why = f"the kernel has not answered for {PATIENCE:g} s: a driver waits inside it"
+            raise Unreadable(path, why, hint="end what uses the device; see dmesg")
+        _, status = os.waitpid(pid, 0)
+        number = os.waitstatus_to_exitcode(status)
+        if number > 0:
+            raise OSError(number, os.strerror(number), path)
+        return os.read(ours, 4096)
+    finally:
+        os.close(watch)
+        os.close(ours)
 
 
 def _live_properties(address: str) -> Mapping[str, str]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from diag.boot import BootLoader, Distribution, read_boot_loader, read_distribution
 from diag.device import PciDevice, read_devices
 from diag.errors import Unreadable
 from diag.host import Host
 from diag.iommu import IommuGroup, Member
+from diag.kernel import Kernel
+from diag.logs import HostLog, read_log
 from diag.pci import PciAddress
 
 GROUPS = "/sys/kernel/iommu_groups"
@@ -19,14 +22,40 @@ class Inventory:
     Args:
         host: the machine, or its capture.
         wake: read the configuration of sleeping devices too, which wakes them.
+        vm_text: the VM that is meant: libvirt's XML, or a QEMU command line; None: no certain one.
     """
 
-    def __init__(self, host: Host, *, wake: bool = False) -> None:
+    def __init__(self, host: Host, *, wake: bool = False, vm_text: str | None = None) -> None:
         self.host = host
         self.wake = wake
+        self.vm_text = vm_text
 
     def __repr__(self) -> str:
         return f"<Inventory of {self.host.note}>"
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """The running kernel: release, command line, modules, configuration."""
+        return Kernel(self.host)
+
+    @cached_property
+    def distribution(self) -> Distribution:
+        """What is installed."""
+        return read_distribution(self.host)
+
+    @cached_property
+    def boot_loader(self) -> BootLoader:
+        """Where kernel parameters are changed: ``boot_loader.add("iommu=pt")`` says how."""
+        return read_boot_loader(self.host, self.distribution)
+
+    @cached_property
+    def log(self) -> HostLog | None:
+        """The kernel's log of this start; None where nobody can be asked for it.
+
+        Raises:
+            Unreadable: this user may not read it.
+        """
+        return read_log(self.host)
 
     @cached_property
     def devices(self) -> tuple[PciDevice, ...]:

@@ -48,6 +48,8 @@ class MemoryTree:
         links: path → target.
         refused: path → number of the error that reading it gave when the capture was taken.
         folders: paths of folders, those that are implied by others left out.
+        closed: paths of folders that could not be entered → number of the error: whether
+            something is in them is not known.
     """
 
     def __init__(
@@ -56,14 +58,16 @@ class MemoryTree:
         links: Mapping[str, str],
         refused: Mapping[str, int],
         folders: frozenset[str] = frozenset(),
+        closed: Mapping[str, int] | None = None,
     ) -> None:
         self._files = files
         self._links = links
         self._refused = refused
+        self._closed = closed or {}
         self._folders: dict[str, set[str]] = {"/": set()}
         for path in (*files, *links, *refused):
             self._enter(path)
-        for path in folders:
+        for path in (*folders, *self._closed):
             self._enter(path)
             self._folders.setdefault(path, set())
 
@@ -80,20 +84,23 @@ class MemoryTree:
         """What `path` is itself."""
         if path in self._links:
             return Kind.LINK
-        if path in self._files or path in self._refused:
-            return Kind.FILE
         if path in self._folders:
             return Kind.FOLDER
+        if path in self._files or path in self._refused:
+            return Kind.FILE
+        folder = path.rpartition("/")[0] or "/"
+        if folder in self._closed:
+            raise _refusal(self._closed[folder], path)
         raise FileNotFoundError(errno.ENOENT, "ENOENT", path)
 
     def data(self, path: str, limit: int) -> bytes:
         """At most `limit` bytes from the start of a file."""
+        if path in self._folders:
+            raise IsADirectoryError(errno.EISDIR, "EISDIR", path)
         if path in self._refused:
-            number = self._refused[path]
-            raise OSError(number, errno.errorcode.get(number, "error"), path)
+            raise _refusal(self._refused[path], path)
         if path not in self._files:
             self.kind(path)
-            raise IsADirectoryError(errno.EISDIR, "EISDIR", path)
         return self._files[path][:limit]
 
     def target(self, path: str) -> str:
@@ -102,10 +109,13 @@ class MemoryTree:
 
     def names(self, path: str) -> list[str]:
         """What is in a folder."""
-        if path in self._refused:
-            number = self._refused[path]
-            raise OSError(number, errno.errorcode.get(number, "error"), path)
         if path not in self._folders:
             self.kind(path)
             raise NotADirectoryError(errno.ENOTDIR, "ENOTDIR", path)
+        if path in self._refused:
+            raise _refusal(self._refused[path], path)
         return sorted(self._folders[path])
+
+
+def _refusal(number: int, path: str) -> OSError:
+    return OSError(number, errno.errorcode.get(number, "error"), path)

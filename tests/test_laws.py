@@ -16,7 +16,8 @@ PACKAGES = ("romkit", "diag", "passthrough")
 
 def sources(*packages: str) -> Iterator[tuple[Path, ast.Module]]:
     for package in packages:
-        for path in sorted((ROOT / package).rglob("*.py")):
+        place = ROOT / package
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
             yield path.relative_to(ROOT), ast.parse(path.read_text(encoding="utf-8"))
 
 
@@ -94,6 +95,57 @@ def test_romkit_opens_no_file() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open"
     ]
     assert calls == []
+
+
+#: What reaches a machine.
+REACH = SYSTEM - {"io", "sys"}
+
+
+def test_only_one_file_of_diag_reaches_a_machine() -> None:
+    wrong = [
+        (str(path), name)
+        for path, tree in sources("diag")
+        if path.parts[1] not in ("cli", "host.py")
+        for name in imports(tree)
+        if name.split(".")[0] in REACH
+    ]
+    assert wrong == []
+
+
+WRITES = {
+    "chmod", "hardlink_to", "link", "mkdir", "makedirs", "mkfifo", "mknod", "remove", "rename",
+    "renames", "replace", "rmdir", "rmtree", "symlink", "symlink_to", "touch", "truncate",
+    "unlink", "write_bytes", "write_text",
+}  # fmt: skip
+
+
+#: Methods of other things that are called the same.
+NAMESAKES = {"link", "remove", "replace"}
+
+
+def test_the_door_to_a_machine_has_no_way_to_write() -> None:
+    ((_, tree),) = sources("diag/host.py")
+    called = {
+        node.func.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+    assert called & (WRITES - {"replace"}) == set()
+    flags = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert flags & {"O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND"} == set()
+
+
+def test_only_the_machine_and_its_journal_write_to_a_host() -> None:
+    """Others may read a log or speak to QEMU; what they change, they change through `Machine`."""
+    flags = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND"}
+    wrong = [
+        (str(path), node.attr)
+        for path, tree in sources("passthrough")
+        if path.parts[1] not in ("cli", "machine.py", "journal.py")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in flags | WRITES - NAMESAKES
+    ]
+    assert wrong == []
 
 
 LOSSY = {"Padding", "Padded", "FlagsEnum", "Flag", "Pointer", "GreedyRange", "GreedyBytes", "Enum"}

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from diag.cli import read
+from diag.cli import capture, explain, gpu, iommu, read, report
 from diag.cli.files import complain
 from diag.errors import DiagError
 from romkit.cli.status import INTERRUPTED, READER_GONE, USAGE
@@ -51,8 +51,13 @@ def options(
     ctx.obj = color
 
 
+app.command()(iommu.iommu)
+app.command()(gpu.gpu)
 app.command()(read.read)
 app.command()(read.lspci)
+app.command()(report.report)
+app.command()(capture.capture)
+app.command()(explain.explain)
 
 
 def main() -> NoReturn:

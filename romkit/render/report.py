@@ -18,6 +18,7 @@ from romkit.guest import OVMF_MACHINE, GuestView, ovmf_view, seabios_view
 from romkit.header import CodeType
 from romkit.image import OptionRom
 from romkit.render.style import Style
+from romkit.render.text import plain
 from romkit.rom import Rom
 
 VENDORS = {0x10DE: "NVIDIA", 0x1002: "AMD", 0x8086: "Intel", 0x1234: "QEMU"}
@@ -78,10 +79,12 @@ def findings_lines(
     for finding in sorted(findings, key=_rank):
         mark = _mark(finding, style)
         lines.append(f"  {mark} {style.cyan(finding.check)}: {finding.title}")
-        if finding.subject not in ("file", "chains"):
+        if finding.subject not in ("", "file", "chains"):
             lines[-1] += style.dim(f"  [{finding.subject}]")
         if evidence:
-            lines += [style.dim(f"      {e.where}: {e.value}") for e in finding.evidence]
+            lines += [
+                style.dim(f"      {plain(e.where)}: {plain(e.value)}") for e in finding.evidence
+            ]
         if finding.remedy and finding.verdict is not Verdict.PASS:
             lines.append(f"      → {finding.remedy}")
     return lines

@@ -118,6 +118,7 @@ def test_it_has_no_way_to_write() -> None:
     verbs = {name for name in dir(Host) if not name.startswith("_")}
     assert verbs == {
         "chase", "data", "exists", "has_program", "link", "names", "properties", "run", "text",
+        "tree",
     }  # fmt: skip
 
 

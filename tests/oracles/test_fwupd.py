@@ -14,6 +14,7 @@ from builders.rom import efi_image, image, nvidia_desktop, nvidia_mobile, pcir
 from corpus.conftest import corpus_dir
 
 from romkit import RomError, parse_rom
+from romkit.edit import gop_insert
 
 FWUPDTOOL = shutil.which("fwupdtool")
 Seen = tuple[int, int, int, int, int]
@@ -91,3 +92,23 @@ def test_fwupd_agrees_wherever_it_accepts_a_real_dump(tmp_path: Path) -> None:
             wrong.append((path.name, f"fwupd {theirs}, romkit {ours}"))
     assert wrong == []
     assert accepted >= 35
+
+
+@pytest.mark.slow
+@pytest.mark.survey
+def test_fwupd_sees_a_gop_that_was_inserted_into_a_real_dump(tmp_path: Path) -> None:
+    folder = corpus_dir()
+    if folder is None:
+        pytest.skip("no corpus of real ROM dumps: set ROMKIT_CORPUS to its directory")
+    target, donor = (
+        parse_rom(next((folder / "roms").glob(f"{digits}*")).read_bytes())
+        for digits in ("0f002def2d7d", "090ea8422041")
+    )
+    path = tmp_path / "rom"
+    path.write_bytes(gop_insert(target, donor).data)
+    seen = fwupd_images(path, tmp_path)
+    assert seen is not None
+    # A GeForce of id 1cba; its GOP stands behind the images that only NVIDIA's chain reaches.
+    assert [(kind, vendor, device) for _, _, vendor, device, kind in seen] == [
+        (0, 0x10DE, 0x1CBA), (3, 0x10DE, 0x1CBA),
+    ]  # fmt: skip
