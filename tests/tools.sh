@@ -12,7 +12,8 @@ pciutils:lspci
 ipxe-qemu:/usr/lib/ipxe/qemu/efi-e1000.rom
 acpica-tools:iasl
 kmod:/sbin/modprobe
-pciutils:lspci
+gcc:gcc
+make:make
 strace:strace
 python3-hivex:/usr/lib/python3/dist-packages/hivex
 "

@@ -13,6 +13,7 @@ import threading
 import tty
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 from lab.check import check_all
 from lab.machine import Lab, LabError, Running, open_lab
@@ -92,7 +93,18 @@ def main() -> int:
         return shell(lab)
 
 
+def _end(number: int, _frame: FrameType | None) -> None:
+    """Told to end, by a terminal that closes for example: switch the lab off, and tidy up."""
+    raise SystemExit(128 + number)
+
+
 if __name__ == "__main__":
+    # Started with its input closed, the next file opened would be taken for it.
+    if sys.stdin is None:
+        os.open(os.devnull, os.O_RDONLY)
+        sys.stdin = os.fdopen(0)
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGHUP, _end)
     try:
         status = main()
     except LabUnavailable as reason:

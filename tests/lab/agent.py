@@ -7,12 +7,14 @@ library and `frames`, as the bare interpreter that runs it knows no packages.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import selectors
 import signal
 import subprocess
 import sys
+import termios
 import time
 import traceback
 from collections.abc import Callable
@@ -71,7 +73,9 @@ class Agent:
         self.say(frames.READY, 0, json.dumps({"uptime": float(uptime)}).encode())
         while True:
             for key, _ in self.selector.select():
-                with contextlib.suppress(KeyError):  # closed by what came before it in this round
+                # What came before it in this round may have closed it, and opened another by the
+                # same number: a read from that one would not return.
+                if self.selector.get_map().get(key.fd) is key:
                     key.data(key.fd)
 
     # From the host.
@@ -88,16 +92,21 @@ class Agent:
                 if kind == frames.STDIN:
                     self.give(job, payload)
                 elif kind == frames.SIGNAL:
-                    with contextlib.suppress(ProcessLookupError):
+                    try:
                         os.killpg(job.pid, int(payload))
+                    except ProcessLookupError:  # it leads no group yet, and has no children
+                        os.kill(job.pid, int(payload))
 
     def begin(self, number: int, kind: bytes, asked: dict[str, object]) -> None:
         stdin, theirs_in = _pipe_to_child()
         out, theirs_out = _pipe_from_child()
         err, theirs_err = _pipe_from_child()
+        # A signal that comes before the child can take it waits.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         pid = os.fork()
         if pid == 0:
             _become(kind, asked, (theirs_in, theirs_out, theirs_err))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
         for fd in (theirs_in, theirs_out, theirs_err):
             os.close(fd)
         os.set_blocking(stdin, False)
@@ -170,10 +179,12 @@ class Agent:
     def ended(self, job: Job, status: int) -> None:
         """The leader is gone. What it left running may hold the pipes: read what is in them now."""
         for fd in list(job.outputs):
-            os.set_blocking(fd, False)
-            with contextlib.suppress(BlockingIOError):
-                while data := os.read(fd, frames.CHUNK):
-                    self.say(job.outputs[fd], job.number, data)
+            # No more than that: a child that goes on writing would keep us here for ever.
+            left = int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), "little")
+            while left:
+                data = os.read(fd, min(left, frames.CHUNK))
+                self.say(job.outputs[fd], job.number, data)
+                left -= len(data)
             self.end_output(job, fd)
         if job.stdin >= 0:
             if job.stdin in self.selector.get_map():
@@ -205,6 +216,7 @@ def _become(kind: bytes, asked: dict[str, object], stdio: tuple[int, int, int]) 
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signal.valid_signals())
         for target, fd in enumerate(stdio):
             os.dup2(fd, target)
         os.closerange(3, 256)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from lab.packages import LabUnavailable
 
 
 def cache_folder() -> Path:
@@ -32,18 +33,32 @@ def cached(name: str, make: Callable[[Path], None]) -> Path:
     Runs at the same time wait for each other, so that each thing is made once.
 
     Raises:
-        whatever `make` raises; nothing is kept then.
+        LabUnavailable: the cache cannot be written, or is full.
+        whatever else `make` raises; nothing is kept then.
     """
     folder = cache_folder() / name
-    with _locked(cache_folder() / f".{name}.lock"):
-        if folder.is_dir():
-            return folder
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=cache_folder()))
-        try:
-            make(unfinished)
-            unfinished.chmod(0o755)
-            unfinished.rename(folder)
-        except BaseException:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            raise
+    if folder.is_dir():  # a full cache may be read-only
+        return folder
+    try:
+        with _locked(cache_folder() / f".{name}.lock"):
+            if not folder.is_dir():
+                _fill(folder, make)
+    except OSError as error:
+        raise LabUnavailable(
+            f"the lab cannot keep {name} in {cache_folder()} ({error}); "
+            "DGPUKIT_LAB_CACHE names another folder"
+        ) from error
     return folder
+
+
+def _fill(folder: Path, make: Callable[[Path], None]) -> None:
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    # That of a run that was killed; we have the lock.
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    try:
+        make(unfinished)
+        unfinished.rename(folder)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 
 from lab import faults, vfio
-from lab.machine import QEMU, Lab, open_lab
+from lab.machine import QEMU, Lab, LabError, open_lab
 from lab.nested import boot_nested
+from lab.packages import LabUnavailable
 from lab.power import TABLE, real_power, walk_table
 from lab.sample import AS_SAMPLE, sample_rom
 from lab.topology import PORT, TOPOLOGIES
@@ -153,7 +154,7 @@ def _show(lab: Lab, check: Callable[[Lab], str]) -> bool:
     name = check.__name__.removeprefix("show_")
     try:
         print(f"  {name:8} {check(lab)}", flush=True)
-    except (CheckFailed, OSError) as error:
+    except (CheckFailed, LabError, LabUnavailable, OSError) as error:
         print(f"  {name:8} FAILED: {error}", flush=True)
         return False
     return True

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab.kernel import fetch_kernel
-from lab.machine import Lab, open_lab, qemu_path
+from lab.machine import Lab, LabError, open_lab, qemu_path
 from lab.packages import LabUnavailable
 from lab.sample import sample_rom
 from lab.state import read_state
@@ -55,8 +55,14 @@ class Pool:
 
     def give_back(self) -> None:
         """Keep the lab only if it is as it was."""
-        if self._lab is not None and (not self._lab.alive or read_state(self._lab) != self._state):
+        if self._lab is not None and not self._unchanged(self._lab):
             self.close()
+
+    def _unchanged(self, lab: Lab) -> bool:
+        try:
+            return lab.alive and read_state(lab) == self._state
+        except LabError:  # it does not answer any longer
+            return False
 
     def close(self) -> None:
         self._lab = None
@@ -75,6 +81,28 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
         pytest.skip(reason)
     yield _pool.get(request.param)
     _pool.give_back()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """A lab that cannot be had for what this test needs is no failure."""
+    with _skipping():
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """The same, where the test itself finds it out."""
+    with _skipping():
+        yield
+
+
+@contextlib.contextmanager
+def _skipping() -> Iterator[None]:
+    try:
+        yield
+    except LabUnavailable as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -186,6 +186,8 @@ class Lab:
     def _file_call(self, call: str, path: str, limit: float = COMMAND_LIMIT) -> bytes:
         done = self.python(_CALL.format(call=call), limit)
         if done.status != 0:
+            if not done.err.isdigit():  # not the file's doing: a wrong path, a killed reader
+                done.check()
             number = int(done.err)
             raise OSError(number, os.strerror(number), path)
         return done.stdout

@@ -35,6 +35,7 @@ $b mount --move /sys /new/sys; $b mount --move /dev /new/dev
 $b mkdir -p /new/dev/pts /new/dev/shm /new/run "/new/lib/modules/$version"
 $b mount -t devpts devpts /new/dev/pts; $b mount -t tmpfs shm /new/dev/shm
 $b mount -t tmpfs -o mode=755 run /new/run; $b mkdir /new{INSIDE}; $b cp -a /lab/. /new{INSIDE}/
+$b mkdir /new{INSIDE}/written; $b mount --move /rw /new{INSIDE}/written
 $b mount --bind "/new$tree/lib/modules/$version" "/new/lib/modules/$version"
 $b umount /proc
 read -r python < /lab/python

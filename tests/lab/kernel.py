@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.cache import cached
+from lab.cache import cache_folder, cached
 from lab.packages import LabUnavailable, dependency, unpack
 
 #: The kernel with every driver that the lab needs; the cloud flavour has no 9p and no sound.
@@ -57,10 +57,19 @@ def kmod(name: str) -> str:
 def fetch_kernel() -> Kernel:
     """Debian's current kernel: from the cache, or downloaded and unpacked.
 
+    Where apt cannot say which that is, the one that was used last will do.
+
     Raises:
-        LabUnavailable: apt cannot get it.
+        LabUnavailable: apt cannot get it, and none is in the cache.
     """
-    package = dependency(METAPACKAGE, r"linux-image-\d\S+")
+    try:
+        package = dependency(METAPACKAGE, r"linux-image-\d\S+")
+    except LabUnavailable:
+        kept = sorted(cache_folder().glob("kernel-*/image"), key=lambda path: path.lstat().st_mtime)
+        if not kept:
+            raise
+        tree = kept[-1].parent
+        return Kernel(tree.name.removeprefix("kernel-"), tree, tree / "image")
     version = package.removeprefix("linux-image-")
 
     def make(folder: Path) -> None:

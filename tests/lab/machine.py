@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import shutil
 import socket
 import subprocess
@@ -42,8 +43,10 @@ def qemu_path() -> str:
     """Where QEMU is.
 
     Raises:
-        LabUnavailable: it is not installed.
+        LabUnavailable: it is not installed, or this machine is no x86-64.
     """
+    if platform.machine() != "x86_64":
+        raise LabUnavailable(f"the lab is an x86-64 machine, and this one is {platform.machine()}")
     found = shutil.which(QEMU)
     if found is None:
         raise LabUnavailable(f"the lab needs {QEMU}: install qemu-system-x86")
@@ -90,6 +93,8 @@ def _set_up(modules: Sequence[str], coldplug: bool) -> dict[str, Any]:
     programs = Path(sys.executable).parent
     path = f"{programs}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     env = {"PATH": path, "HOME": "/root", "LANG": "C.UTF-8", "TERM": os.environ.get("TERM", "dumb")}
+    # Compiled modules would be files that a test has left.
+    env["PYTHONDONTWRITEBYTECODE"] = "1"
     return {"env": env, "cwd": str(CHECKOUT), "modules": list(modules), "coldplug": coldplug}
 
 
@@ -111,7 +116,7 @@ def open_lab(
         modules: kernel modules to load before the first command.
         coldplug: load the driver of every device, as a distribution's start does.
         processors: how many it has.
-        life: seconds after which it is ended in any case.
+        life: seconds after its start-up at which it is ended in any case.
 
     Raises:
         LabUnavailable: this machine cannot run it; says what is missing.
@@ -141,11 +146,15 @@ def open_lab(
         theirs.close()
         guard = threading.Timer(life, qemu.kill)
         guard.daemon = True
-        guard.start()
         lab = Lab(topology, kernel, qemu, folder, ours)
         try:
             lab.await_boot()
             lab.boot_seconds = time.monotonic() - started
+            # A busy host boots slowly; that has a limit of its own.
+            guard.start()
+            # Read by now. Should we be killed, little is left behind.
+            (folder / "initramfs").unlink()
+            (folder / "gpu.rom").unlink(missing_ok=True)
             yield lab
         finally:
             guard.cancel()

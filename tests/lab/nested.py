@@ -21,7 +21,7 @@ echo 1 > $rom; set -- $($b sha256sum $rom); echo "rom $1 $($b wc -c < $rom)"
 $b poweroff -f
 """
 
-#: What the guest's kernel can be on: the emulated SVM of TCG, which kvm_amd uses, or TCG again.
+#: What the guest's kernel can be on: KVM (under TCG its emulated SVM, by kvm_amd), or TCG again.
 KVM, TCG = "kvm", "tcg"
 
 
@@ -59,7 +59,7 @@ def boot_nested(lab: Lab, *devices: str, accelerator: str = KVM, limit: float = 
         LabError: it does not end within `limit` seconds.
     """
     if accelerator == KVM:
-        lab.run("modprobe", "kvm_amd").check()
+        lab.sh("modprobe kvm_amd || modprobe kvm_intel").check()
     lab.run(
         "sh", "-c", "base64 -d > /tmp/nested.cpio", stdin=base64.b64encode(_nested_initramfs())
     ).check()

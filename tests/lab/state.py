@@ -13,6 +13,15 @@ def text(path):
         return path.read_text().strip()
     except OSError as error:
         return error.errno
+def head(path, size):
+    try:
+        with open(path, 'rb', buffering=0) as file:
+            return file.read(size).hex()
+    except OSError as error:
+        return error.errno
+def stamp(path):
+    found = path.lstat()
+    return [str(path), found.st_size, found.st_mtime_ns]
 devices = {}
 for device in pathlib.Path('/sys/bus/pci/devices').iterdir():
     driver = device / 'driver'
@@ -20,7 +29,8 @@ for device in pathlib.Path('/sys/bus/pci/devices').iterdir():
         os.path.basename(os.readlink(driver)) if driver.is_symlink() else None,
         text(device / 'driver_override'), text(device / 'power/control'),
         text(device / 'd3cold_allowed'), text(device / 'reset_method'), text(device / 'enable'),
-        text(device / 'numa_node'), text(device / 'vendor'),
+        # whether the ROM is shown, what the header says: memory on, addresses, buses behind
+        head(device / 'rom', 1), head(device / 'config', 64),
         # the same device removed and found again is another one
         os.stat(device).st_ino,
     ]
@@ -33,13 +43,19 @@ print(json.dumps({
         if process.name.isdigit() and process.name not in ('1', str(os.getpid()))
         and text(process / 'cmdline')),
     'lockdown': text(pathlib.Path('/sys/kernel/security/lockdown')),
+    'settings': [text(pathlib.Path(path)) for path in (
+        '/sys/bus/pci/drivers_autoprobe', '/proc/sys/vm/nr_hugepages')],
     # mount(8) keeps notes of its own in /run/mount.
-    'files': sorted(str(p) for p in pathlib.Path('/run').rglob('*') if 'mount' not in p.parts),
+    'run': sorted(str(p) for p in pathlib.Path('/run').rglob('*')
+        if 'mount' not in p.parts and p.parts[:4] != ('/', 'run', 'lab', 'written')),
+    # What was written over this machine's files. Folders come and go with what is in them.
+    'files': sorted(stamp(p) for p in pathlib.Path('/run/lab/written/upper').rglob('*')
+        if p.is_symlink() or not p.is_dir()),
 }))
 """
 
 
 def read_state(lab: Lab) -> dict[str, object]:
-    """Devices and their drivers, modules, mounts, processes, files below /run."""
+    """Devices with their drivers and headers, modules, mounts, processes, settings, files."""
     state: dict[str, object] = json.loads(lab.python(_SOURCE).check().out)
     return state

@@ -77,7 +77,7 @@ def test_a_device_off_the_bus_answers_ones_and_a_reset_that_does_nothing(lab: La
 def test_a_device_off_the_bus_comes_back_with_its_port(lab: Lab) -> None:
     before = lab.read_bytes(f"{PCI}/{lab.topology.gpu}/config")[:16]
     with faults.off_the_bus(lab):
-        pass
+        assert lab.read_bytes(f"{PCI}/{lab.topology.gpu}/config")[:16] == b"\xff" * 16
     assert lab.read_bytes(f"{PCI}/{lab.topology.gpu}/config")[:16] == before
 
 

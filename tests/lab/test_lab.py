@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from lab import frames
-from lab.machine import CHECKOUT, Lab, LabError, open_lab
+from lab.machine import CHECKOUT, Lab, LabError, Running, open_lab
 from lab.topology import TOPOLOGIES
 
 any_lab = pytest.mark.parametrize("lab", ["laptop"], indirect=True)
@@ -51,6 +51,39 @@ def test_a_command_over_its_time_is_ended(lab: Lab) -> None:
     with pytest.raises(LabError, match=r"did not end within 0\.5 s"):
         lab.run("sleep", "1000", limit=0.5)
     assert lab.run("true").status == 0
+
+
+@any_lab
+def test_a_signal_is_not_lost_however_early(lab: Lab) -> None:
+    for number in (signal.SIGKILL, signal.SIGINT):
+        job = lab.start("sleep", "1000")
+        job.signal(number)
+        # Python may still be in the middle of becoming the command.
+        assert job.wait(60).status in (-number, 1)
+
+
+@any_lab
+def test_a_command_ends_although_its_child_writes_on(lab: Lab) -> None:
+    done = lab.sh("yes & head -c 300000 /dev/zero >&2; exit 3", limit=60)
+    assert (done.status, len(done.stderr)) == (3, 300000)
+    assert lab.run("true", limit=60).status == 0
+
+
+@any_lab
+def test_pipes_of_a_command_that_has_ended_are_not_taken_for_those_of_the_next(lab: Lab) -> None:
+    running: list[tuple[int, Running]] = []
+    for number in range(60):
+        size = 70000 + number
+        running.append((size, lab.start_python(f"import os; os.write(1, b'a' * {size})")))
+        if number >= 6:
+            size, job = running.pop(0)
+            assert len(job.wait(60).stdout) == size
+    assert [len(job.wait(60).stdout) for _, job in running] == [size for size, _ in running]
+
+
+@any_lab
+def test_large_input_to_a_command_that_ends_early(lab: Lab) -> None:
+    assert lab.run("head", "-c", "1", stdin=b"x" * 2_000_000).stdout == b"x"
 
 
 @any_lab
@@ -142,7 +175,7 @@ def test_a_machine_that_qemu_refuses_says_why() -> None:
 @pytest.mark.usefixtures("lab")
 @any_lab
 def test_a_lab_that_everybody_forgot_ends() -> None:
-    with open_lab(TOPOLOGIES["no-iommu"], life=8) as short:
+    with open_lab(TOPOLOGIES["no-iommu"], life=2) as short:
         with pytest.raises(LabError):
             short.run("sleep", "1000", limit=60)
         assert not short.alive
