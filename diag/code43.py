@@ -48,12 +48,18 @@ def started(machine: Inventory) -> Iterable[Finding]:
        "NVIDIA support answer 5173; lion328/gpu-passthrough")  # fmt: skip
 def guest_driver(machine: Inventory) -> Iterable[Finding]:
     """Drivers from R465 on (465.89, March 2021) start in a virtual machine, and newer ones ask for
-    less: no battery, nothing hidden. Only the guest can say what it has.
+    less: no battery, nothing hidden. Only the guest can say what it has. A Linux guest tells two
+    causes apart: where NVIDIA's driver works in it, host and card are in order, and what refuses is
+    the Windows driver.
     """
     for gpu in candidates(machine):
         if gpu.ids is not None and gpu.ids.vendor == NVIDIA:
             title = "which driver the guest has only the guest can say"
-            remedy = "install the newest driver for this card in the guest: 465.89 or later"
+            remedy = (
+                "install the newest driver for this card in the guest: 465.89 or later; to tell "
+                "faults of the host from the Windows driver's refusal, start a live Linux with "
+                "NVIDIA's driver in the same VM: if it works there, the host is in order"
+            )
             yield guest_driver.unknown(str(gpu.address), title, remedy=remedy)
 
 

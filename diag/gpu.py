@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from diag.connector import Connector, read_connectors
 from diag.errors import DiagError, Unreadable
 from diag.graphics import candidates, is_integrated
 from diag.holders import Holders, device_nodes, read_holders
@@ -40,6 +41,7 @@ class Gpu:
         verdict: who shares that group.
         siblings: the card's other functions, each with its name.
         roms: where its ROM can be had.
+        connectors: its outputs; None where no display driver has it, or they cannot be read.
         nodes: the device nodes of the GPU and its audio function.
         holders: who has them open; None where that could not be looked at.
         findings: what the checks say of it and its siblings.
@@ -54,6 +56,7 @@ class Gpu:
     verdict: GroupVerdict | None
     siblings: tuple[tuple[PciDevice, str], ...]
     roms: RomSources
+    connectors: tuple[Connector, ...] | None
     nodes: tuple[str, ...]
     holders: Holders | None
     findings: tuple[Finding, ...]
@@ -107,6 +110,7 @@ def read_gpu(machine: Inventory, device: PciDevice, findings: Iterable[Finding])
         verdict=None if group is None else group.verdict(device.address),
         siblings=tuple((other, names.of(other)) for other in siblings),
         roms=find_sources(machine.host, device),
+        connectors=_connectors(machine, device),
         nodes=nodes,
         holders=_holders(machine, nodes),
         findings=tuple(
@@ -128,6 +132,13 @@ def _of_all(finding: Finding) -> bool:
     except ValueError:
         return finding.check.partition(".")[0] in _SUBJECTS
     return False
+
+
+def _connectors(machine: Inventory, device: PciDevice) -> tuple[Connector, ...] | None:
+    try:
+        return read_connectors(machine.host, device)
+    except Unreadable:
+        return None
 
 
 def _holders(machine: Inventory, nodes: tuple[str, ...]) -> Holders | None:
@@ -177,6 +188,9 @@ def gpu_record(gpu: Gpu) -> dict[str, Any]:
         },
         "rom_size": device.rom_size,
         "rom_sources": [source.name for source in gpu.roms.found],
+        "connectors": None
+        if gpu.connectors is None
+        else [{"name": output.name, "status": output.status} for output in gpu.connectors],
         "reset_methods": list(device.reset_methods) if device.reset_methods else None,
         "can_reset": device.can_reset,
         "siblings": [

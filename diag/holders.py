@@ -14,6 +14,9 @@ from diag.errors import Unreadable
 from diag.host import Host
 from diag.inventory import Inventory
 
+#: A link to the unit of the display manager that is enabled (systemd.special(7)).
+DISPLAY_MANAGER = "/etc/systemd/system/display-manager.service"
+
 #: Open files that are looked at, of all processes together; more than any desktop has.
 MAX_FILES = 500_000
 
@@ -143,6 +146,16 @@ def process_name(host: Host, pid: str) -> str:
         return host.text(f"/proc/{pid}/comm", 64) or ""
     except Unreadable:
         return ""
+
+
+def display_manager(host: Host) -> str | None:
+    """The unit that starts the display server, like ``lightdm``; None where none is set up.
+
+    Raises:
+        Unreadable: it is there and cannot be read.
+    """
+    unit = host.link(DISPLAY_MANAGER)
+    return None if unit is None else unit.removesuffix(".service")
 
 
 def running(host: Host, names: tuple[str, ...]) -> dict[str, int]:

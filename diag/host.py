@@ -286,9 +286,11 @@ class Host:
         Live it is asked by pyudev; a capture has udev's own files (``E:KEY=value``).
 
         Raises:
-            Unreadable: the database is there and cannot be read.
+            Unreadable: the database is there and cannot be read, or the kernel does not answer.
         """
         if self.live:
+            # libudev reads this too, and would wait for as long as the kernel does.
+            self.data(f"/sys/bus/pci/devices/{address}/uevent")
             return _live_properties(address)
         said = self.text(f"/run/udev/data/+pci:{address}") or ""
         pairs = (line[2:].partition("=") for line in said.splitlines() if line.startswith("E:"))

@@ -167,8 +167,27 @@ SYMPTOMS = (
         "no_optimus",
         r"(?i)nvidia control panel|\boptimus\b.{0,40}\bguest",
         "A guest's NVIDIA control panel offers no choice of the GPU: Optimus, which copies the "
-        "picture from one GPU to the other, is not known to work in a VM like this. Use the GPU's "
-        "own output, or Looking Glass, or a remote desktop.",
+        "picture from one GPU to the other, is not known to work in a VM like this. One author "
+        "says that on a muxless laptop he got the control panel to work (Reddit, r/VFIO, i80ffe). "
+        "Use the GPU's own output, or Looking Glass, or a remote desktop.",
+    ),
+    _problem(
+        "no_guest_picture",
+        r"(?i)\bno (?:picture|signal|output|image|video)\b|\bhdmi\b.{0,40}\bnot? work",
+        "The guest shows nothing on the GPU's output. A muxless GPU (class 0302: diag gpu) has "
+        "none; on other laptops HDMI may hang on the integrated GPU, and a ROM without a GOP that "
+        "firmware reaches shows nothing before the guest's driver runs (romkit verify). The GPU "
+        "can work all the same: set up a remote desktop (RDP) in the guest, or show its picture "
+        "with a virtual display or Looking Glass.",
+    ),
+    _problem(
+        "blank_screen",
+        r"(?i)\b(?:blank|black) screen|\bscreen (?:stays?|stayed|is|was|remains?) (?:blank|black)",
+        "The host's screen stays blank when the display manager starts (one report: LightDM, on a "
+        "laptop in mshybrid mode): the display server has chosen the GPU that the panel does not "
+        "hang on. Boot without the display manager: add systemd.unit=multi-user.target (or 3) to "
+        "the kernel's command line in the boot menu. Then tell Xorg which GPU is the host's, with "
+        "Driver and BusID in /etc/X11/xorg.conf.d; diag explain gpu.mux.",
     ),
 )  # fmt: skip
 

@@ -206,7 +206,10 @@ _SETTINGS = (
     ),
     *_each(Take.PRESENCE, "/usr", "lib/booster/regenerate_images libexec/qemu-kvm bin/kvm"),
     *_each(Take.PRESENCE, "/usr/share", "OVMF/* edk2/* edk2/*/* qemu/*.fd edk2-ovmf/*"),
-    *_each(Take.PRESENCE, "/etc/systemd/system", "*.wants/nvidia-* nvidia-*"),
+    *_each(
+        Take.PRESENCE, "/etc/systemd/system",
+        "*.wants/nvidia-* nvidia-* display-manager.service",
+    ),
     *_each(Take.PRESENCE, "/usr/lib/systemd/system", "nvidia-*"),
     *_each(
         Take.PRESENCE, "/run",

@@ -47,7 +47,12 @@ def mux(machine: Inventory) -> Iterable[Finding]:
             title = "the machine is in discrete mode: its screen hangs on this GPU"
             yield mux.failed(subject, title, *evidence, remedy=remedy)
         else:
-            yield mux.passed(subject, "the firmware booted with another GPU", *evidence)
+            shown = [other for other in machine.gpus if other.boot_vga]
+            evidence += [attribute(other, "driver", other.driver or "none") for other in shown]
+            names = " ".join(f"({o.address}, driver {o.driver or 'none'})" for o in shown)
+            yield mux.passed(
+                subject, f"the firmware booted with another GPU {names}".strip(), *evidence
+            )
 
 
 @check("gpu.muxless", "Has the GPU outputs of its own?", Severity.NOTE, "jscinoz/optimus-vfio-docs")

@@ -9,7 +9,7 @@ from diag.checks.check import Check, check
 from diag.device import PciDevice
 from diag.errors import Unreadable
 from diag.graphics import MUXLESS, NVIDIA, before_kepler, candidates
-from diag.holders import device_nodes, read_holders, running
+from diag.holders import Holders, device_nodes, display_manager, read_holders, running
 from diag.inventory import Inventory
 from diag.kernel import module_name
 from romkit.finding import Evidence, Finding, Severity
@@ -27,6 +27,8 @@ _TAKERS = {
 }
 #: Programs that keep NVIDIA's driver busy; names as the kernel cuts them, at 15 characters.
 _NVIDIA_PROGRAMS = ("nvidia-persiste", "nvidia-powerd")
+#: Display servers, whose end is that of the session; names as above.
+_DISPLAY_SERVERS = ("Xorg", "X", "gnome-shell", "kwin_wayland", "Xwayland", "sway", "weston")
 _UNITS = {"nvidia-persiste": "nvidia-persistenced", "nvidia-powerd": "nvidia-powerd"}
 
 
@@ -130,7 +132,7 @@ def holders(machine: Inventory) -> Iterable[Finding]:
             ]
             who = ", ".join(f"{holder.name} ({holder.pid})" for holder in found.found)
             guest = all(n.startswith("/dev/vfio") for h in found.found for n in h.nodes)
-            remedy = "shut the virtual machine down" if guest else "end these programs first"
+            remedy = "shut the virtual machine down" if guest else _end(machine, found)
             yield holders.failed(subject, f"open in {who}", *seen_by, remedy=remedy)
         elif found.hidden:
             title = f"{found.hidden} processes of other users could not be looked into"
@@ -138,6 +140,17 @@ def holders(machine: Inventory) -> Iterable[Finding]:
         else:
             seen = Evidence("/proc/*/fd", f"{found.looked} processes, none has {', '.join(nodes)}")
             yield holders.passed(subject, "no program has it open", seen)
+
+
+def _end(machine: Inventory, found: Holders) -> str:
+    unit = display_manager(machine.host)
+    servers = [holder.name for holder in found.found if holder.name in _DISPLAY_SERVERS]
+    if unit is None or not servers:
+        return "end these programs first"
+    return (
+        f"keep {' and '.join(dict.fromkeys(servers))} off this GPU (for Xorg: BusID of the host's "
+        f"own GPU in /etc/X11/xorg.conf.d); or end the session: systemctl stop {unit}"
+    )
 
 
 @check("driver.nvidia-programs", "Does NVIDIA's own software keep the GPU busy?", Severity.WARNING,

@@ -65,8 +65,9 @@ def disabled(machine: Inventory) -> Iterable[Finding]:
     "QEMU, hw/vfio/pci.c, x-pci-sub-vendor-id; libvirt, qemu:override",
 )  # fmt: skip
 def subsystem(machine: Inventory) -> Iterable[Finding]:
-    """Drivers of laptop GPUs go by the subsystem ids. A guest sees the card's own; where the card
-    shows none, they must be given.
+    """Drivers of laptop GPUs go by the subsystem ids, and so does what their installer offers: one
+    report got NVIDIA's audio driver too once it set 1558:65a2. A guest sees the card's own; where
+    the card shows none, they must be given.
     """
     for gpu in candidates(machine):
         subject = str(gpu.address)

@@ -55,6 +55,7 @@ def _facts(gpu: Gpu, style: Style) -> Iterator[tuple[str, str]]:
         memory = "memory" if bar.memory else "ports"
         place = f"at {bar.start:#x}" if bar.start else "without an address"
         yield f"BAR {bar.index}", f"{human_size(bar.size)} {memory} {place}{resizable}"
+    yield "outputs", _outputs(gpu)
     yield "ROM", _rom(gpu)
     if device.link is not None:
         most = f" of x{device.link.max_width}" if device.link.max_width else ""
@@ -109,6 +110,13 @@ def _rom(gpu: Gpu) -> str:
     if gpu.roms.unread:
         names.append("ACPI tables not looked at (root)")
     return ", ".join(names) or "none to be found"
+
+
+def _outputs(gpu: Gpu) -> str:
+    if gpu.connectors is None:
+        return "not known (only a display driver lists them)"
+    shown = (f"{o.name} {o.status}" if o.status else o.name for o in gpu.connectors)
+    return plain(", ".join(shown)) or "none"
 
 
 def _holders(gpu: Gpu) -> str:

@@ -59,7 +59,8 @@ def devices_text(reading: Reading, style: Style, width: int) -> str:
         ]
         for device in reading.devices
     ]
-    return f"{_table(rows, header)}\n\n{style.dim(f'{UNSAID}: the text does not say')}"
+    notes = [*_dead(reading, style), style.dim(f"{UNSAID}: the text does not say")]
+    return "\n\n".join([_table(rows, header), *notes])
 
 
 def _table(rows: list[list[str]], header: list[str]) -> str:
