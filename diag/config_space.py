@@ -32,8 +32,13 @@ class ConfigSpace:
 
     @property
     def answers(self) -> bool:
-        """Whether anything but ones comes back: a card without power answers with ones only."""
-        return self.data[:4] != b"\xff" * 4
+        """Whether anything but ones comes back: a card without power answers with ones only.
+
+        The ids alone do not tell: a virtual function's are ones (SR-IOV 1.1, 3.4.1.1),
+        and what follows them is not.
+        """
+        start = self.data[:64]
+        return start != b"\xff" * len(start) or not start
 
     @property
     def ids(self) -> PciId | None:

@@ -42,7 +42,8 @@ class Bar:
         memory: memory, not I/O ports.
         prefetchable: whether reads have no effect, so that it may be large and cached.
         bits64: whether it may lie above 4 GiB.
-        sizes: what a resizable BAR can be, bytes; empty if it cannot be resized or cannot say so.
+        sizes: what a resizable BAR can be, bytes; empty if it cannot be resized or cannot say so,
+            and for a sleeping device, which is not asked.
     """
 
     index: int
@@ -93,6 +94,7 @@ class PciDevice:
         reset_methods: how the kernel can reset it, in its order; None where it cannot, or is
             older than 5.15: see `can_reset`.
         can_reset: whether the kernel offers a reset.
+        virtual: whether it is a virtual function (SR-IOV) of another one.
         enabled: how often it was enabled.
         bars: the regions that are in use.
         rom_size: bytes of the ROM BAR; None where it has none.
@@ -122,6 +124,7 @@ class PciDevice:
     d3cold_allowed: bool | None = None
     reset_methods: tuple[str, ...] | None = None
     can_reset: bool = False
+    virtual: bool = False
     enabled: int | None = None
     bars: tuple[Bar, ...] = ()
     rom_size: int | None = None
@@ -256,6 +259,7 @@ def read_device(host: Host, address: PciAddress, *, wake: bool = False) -> PciDe
         "d3cold_allowed": read.flag("d3cold_allowed"),
         "reset_methods": tuple(methods.split()) if methods else None,
         "can_reset": host.exists(f"{read.folder}/reset"),
+        "virtual": host.exists(f"{read.folder}/physfn"),
         "enabled": read.number("enable", name="enabled"),
         "bars": bars,
         "rom_size": rom,
@@ -322,6 +326,8 @@ def _resources(read: _Reader) -> tuple[tuple[Bar, ...], int | None]:
 
 def _resizable(read: _Reader, index: int) -> tuple[int, ...]:
     """What ``resourceN_resize`` allows: bit n stands for 2^n MiB."""
+    if read.asleep:  # the kernel answers from the config space
+        return ()
     path = f"{read.folder}/resource{index}_resize"
     try:
         said = read.host.text(path)

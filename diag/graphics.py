@@ -8,6 +8,15 @@ from diag.pci import PciClass, PciId
 
 NVIDIA, AMD = 0x10DE, 0x1002
 
+#: Displays that are part of a server's board, for its remote console: vendor, and which devices;
+#: None: all (Linux, drivers/gpu/drm: ast, mgag200, hisilicon/hibmc; pci.ids for XGI).
+_CONSOLES: dict[int, tuple[int, ...] | None] = {
+    0x1A03: None,  # ASPEED
+    0x102B: (0x0522, 0x0524, 0x0530, 0x0532, 0x0533, 0x0534, 0x0536, 0x0538, 0x053A),  # G200
+    0x19E5: (0x1711,),  # Huawei
+    0x18CA: None,  # XGI
+}
+
 #: A Clevo P650HP6 in its two modes: the same card's subsystem ids, as its owner has seen them.
 _CLEVO_MODES = {PciId(0x1558, 0x65A1): "mshybrid", PciId(0x1558, 0x65A2): "discrete"}
 
@@ -21,19 +30,44 @@ def is_integrated(inventory: Inventory, gpu: PciDevice) -> bool:
     """Whether a GPU is part of the processor.
 
     Intel's is on the root bus; AMD's is behind a port of its own, but shares its slot with the
-    processor's other parts.
+    processor's other parts. NVIDIA's on the root bus is a card that was passed to this machine,
+    which is virtual itself.
     """
     beside = (other.class_code for other in inventory.siblings(gpu))
-    return gpu.address.bus == 0 or _ENCRYPTION in beside
+    passed_on = gpu.ids is not None and gpu.ids.vendor == NVIDIA
+    return (gpu.address.bus == 0 and not passed_on) or _ENCRYPTION in beside
+
+
+def is_console(gpu: PciDevice) -> bool:
+    """Whether a display is that of a server's remote console, which is soldered to the board."""
+    if gpu.ids is None or gpu.ids.vendor not in _CONSOLES:
+        return False
+    devices = _CONSOLES[gpu.ids.vendor]
+    return devices is None or gpu.ids.device in devices
+
+
+def is_muxless(inventory: Inventory, gpu: PciDevice) -> bool:
+    """Whether a GPU is a laptop's 3D controller, whose ROM the firmware has and not the card.
+
+    A server's accelerator is a 3D controller too, with a ROM of its own.
+
+    Raises:
+        Unreadable: whether the machine is a laptop cannot be read.
+    """
+    if gpu.class_code != MUXLESS or gpu.rom_size:
+        return False
+    return is_laptop(inventory) is not False
 
 
 def candidates(inventory: Inventory) -> tuple[PciDevice, ...]:
-    """The GPUs that can be handed over: those that are not part of the processor.
+    """The GPUs that can be handed over: neither the processor's own nor a server's console.
 
     Raises:
         Unreadable: sysfs cannot be read.
     """
-    return tuple(gpu for gpu in inventory.gpus if not is_integrated(inventory, gpu))
+    return tuple(
+        gpu for gpu in inventory.gpus if not is_integrated(inventory, gpu) and not is_console(gpu)
+    )
 
 
 def is_laptop(inventory: Inventory) -> bool | None:

@@ -116,7 +116,7 @@ def read_holders(host: Host, nodes: tuple[str, ...]) -> Holders:
     for pid in sorted(pids, key=int):
         try:
             names = _opened(host, pid, left)
-            held = _held(host, pid, names, wanted)
+            held = tuple(sorted(wanted & set(host.links(f"/proc/{pid}/fd").values())))
         except Unreadable as error:
             hidden += 1
             unread = unread or error
@@ -133,11 +133,6 @@ def _opened(host: Host, pid: str, left: int) -> tuple[str, ...]:
     if len(names) > left:
         raise Unreadable(f"/proc/{pid}/fd", f"more than {MAX_FILES} files are open")
     return names
-
-
-def _held(host: Host, pid: str, names: tuple[str, ...], wanted: frozenset[str]) -> tuple[str, ...]:
-    leads = {host.chase(f"/proc/{pid}/fd/{name}") for name in names}
-    return tuple(sorted(leads & wanted))
 
 
 def process_name(host: Host, pid: str) -> str:

@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from posixpath import join, normpath
 
 from diag.errors import Unreadable
 from diag.tree import Kind, Tree
@@ -33,16 +34,27 @@ RUN_LIMIT = 20.0
 
 #: Attributes that the kernel answers only when nobody holds the device's lock. A driver that waits
 #: for its last user while it lets go of a device holds it for as long as that takes.
-_MAY_BLOCK = ("driver_override", "uevent")
+_MAY_BLOCK = ("driver_override", "sriov_numvfs", "uevent")
 
 #: Seconds that such an attribute may take.
 PATIENCE = 2.0
 
 #: Programs of an administrator are not in everybody's PATH.
-_SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+PROGRAM_FOLDERS = (
+    "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin",
+)  # fmt: skip
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ENXIO)
 _REFUSED = (errno.EACCES, errno.EPERM)
+
+
+def search_path() -> str:
+    """Where programs are looked for: PATH, then an administrator's folders.
+
+    An empty or relative part of PATH would mean the current folder, whoever may write there.
+    """
+    parts = [*os.environ.get("PATH", "").split(":"), *PROGRAM_FOLDERS]
+    return ":".join(part for part in parts if part.startswith("/"))
 
 
 class FolderTree:
@@ -66,8 +78,11 @@ class FolderTree:
     def data(self, path: str, limit: int) -> bytes:
         """At most `limit` bytes from the start of a file.
 
-        The file is opened without waiting: a FIFO or a device never holds diag up.
+        The file is opened without waiting: a FIFO or a device never holds diag up. An attribute of
+        this machine that may block gives a TimeoutError.
         """
+        if not self._root and path.rpartition("/")[2] in _MAY_BLOCK:
+            return _read_apart(path, limit)
         fd = os.open(self._root + path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         try:
             parts, left = [], limit
@@ -196,8 +211,6 @@ class Host:
         """
         place = self.chase(path)
         try:
-            if self.live and place.rpartition("/")[2] in _MAY_BLOCK:
-                return _read_apart(place, limit)
             return self._tree.data(place, limit)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
@@ -243,11 +256,30 @@ class Host:
                 return None
             raise _unreadable(path, error) from None
 
+    def links(self, path: str) -> Mapping[str, str]:
+        """The links in a folder: name → where each leads from the root, without looking there.
+
+        An open file may be on a network file system whose server is gone: to look would block.
+
+        Raises:
+            Unreadable: the folder is there and cannot be listed, or its links cannot be read.
+        """
+        found: dict[str, str] = {}
+        for name in self.names(path) or ():
+            try:
+                target = self._tree.target(f"{path}/{name}")
+            except OSError as error:
+                if error.errno in (*_ABSENT, errno.EINVAL):  # gone meanwhile, or no link
+                    continue
+                raise _unreadable(path, error) from None
+            found[name] = normpath(join(path, target))
+        return found
+
     # Programs.
 
     def has_program(self, name: str) -> bool:
         """Whether a program is installed. It is looked for in the usual folders of the host."""
-        return any(self.exists(f"{folder}/{name}") for folder in _SYSTEM_PATH.split(":"))
+        return any(self.exists(f"{folder}/{name}") for folder in PROGRAM_FOLDERS)
 
     def run(self, *argv: str) -> Transcript | None:
         """What a program says; None if it is not installed, or was not run for this capture.
@@ -259,7 +291,7 @@ class Host:
         """
         if not self.live:
             return self._transcripts.get(argv)
-        path = f"{os.environ.get('PATH', '')}:{_SYSTEM_PATH}"
+        path = search_path()
         program = shutil.which(argv[0], path=path)
         if program is None:
             return None
@@ -301,7 +333,7 @@ def _read_apart(path: str, limit: int) -> bytes:
     """Read a file in a process of its own, which is left behind if the kernel does not answer.
 
     Raises:
-        Unreadable: it has not answered in time.
+        TimeoutError: it has not answered in time.
         OSError: as the kernel says.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -323,8 +355,7 @@ def _read_apart(path: str, limit: int) -> bytes:
         ready = select.poll()
         ready.register(watch, select.POLLIN)
         if not ready.poll(PATIENCE * 1000):
-            why = f"the kernel has not answered for {PATIENCE:g} s: a driver waits inside it"
-            raise Unreadable(path, why, hint="end what uses the device; see dmesg")
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), path)
         _, status = os.waitpid(pid, 0)
         number = os.waitstatus_to_exitcode(status)
         if number > 0:
@@ -348,6 +379,9 @@ def _live_properties(address: str) -> Mapping[str, str]:
 
 
 def _unreadable(path: str, error: OSError) -> Unreadable:
+    if error.errno == errno.ETIMEDOUT:  # here, or when the capture was taken
+        why = f"the kernel has not answered for {PATIENCE:g} s: a driver waits inside it"
+        return Unreadable(path, why, hint="end what uses the device; see dmesg")
     needs_root = error.errno in _REFUSED
     why = os.strerror(error.errno) if error.errno else str(error)
     hint = "run it again as root, or with sudo" if needs_root else ""

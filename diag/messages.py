@@ -19,7 +19,8 @@ def _problem(name: str, pattern: str, meaning: str) -> Problem:
 DRIVER_MESSAGES = (
     _problem(
         "memlock_exceeded",
-        r"RLIMIT_MEMLOCK \(\d{1,20}\) exceeded|vfio_dma_map\(.{0,120}\) = -12\b",
+        r"RLIMIT_MEMLOCK \(\d{1,20}\) exceeded|vfio_dma_map\(.{0,120}\) = -12\b"
+        r"|VFIO_MAP_DMA failed: Cannot allocate memory",
         "The VM's memory may not be locked: VFIO pins all of it, and the limit of the user who "
         "starts QEMU (ulimit -l) is smaller.",
     ),
@@ -44,7 +45,7 @@ DRIVER_MESSAGES = (
     ),
     _problem(
         "bbswitch_no_method",
-        r"bbswitch: (?:No discrete VGA device found|No suitable _DSM call found)",
+        r"No discrete VGA device found|bbswitch: No suitable _DSM call found",
         "bbswitch finds no GPU, or no method of the firmware to switch it: it cannot be used on "
         "this machine as it is. Linux' own runtime power management may do.",
     ),
@@ -71,10 +72,45 @@ DRIVER_MESSAGES = (
         "What was written into reset_method is no way in which this device can be reset now. "
         '"bus" needs that it is alone on its bus.',
     ),
+    _problem(
+        "not_ready_resume",
+        r"not ready \d{1,9}ms after (?!FLR|bus reset)",
+        "The device has not answered within a second after it was woken or reset; the kernel goes "
+        'on waiting, up to a minute, and then says "giving up". A card that comes back only late '
+        "works; one that is given up has no power: power_state in sysfs, diag explain power.",
+    ),
+    _problem(
+        "no_interrupt_remapping",
+        r"No interrupt remapping support",
+        "The IOMMU cannot keep a device's interrupts apart, or intremap=off is on the command "
+        "line, and VFIO refuses. Update the firmware, or turn its x2APIC and VT-d options on. "
+        "options vfio_iommu_type1 allow_unsafe_interrupts=1 in /etc/modprobe.d accepts that a "
+        "guest can send the host any interrupt: for guests that are trusted only.",
+    ),
 )  # fmt: skip
 
 #: What QEMU and libvirt say.
 PROGRAM_MESSAGES = (
+    _problem(
+        "group_not_bound",
+        r"Please ensure all devices within the iommu_group are bound",
+        "Another device of the IOMMU group is still with a host driver: bind every device of the "
+        "group to vfio-pci, or leave it without a driver. Bridges may keep theirs. diag iommu "
+        "shows who is in the group.",
+    ),
+    _problem(
+        "nvidia_reset_in_use",
+        r"In use by another client",
+        "nvidia-smi does not reset a GPU that anything has open; persistence mode counts. Turn it "
+        "off (nvidia-smi -pm 0 -i ID), and end what fuser -v /dev/nvidia* names.",
+    ),
+    _problem(
+        "virqfd_module",
+        r"module not found: '?vfio_virqfd",
+        "vfio_virqfd has been a part of vfio since Linux 6.2: take it out of MODULES in "
+        "/etc/mkinitcpio.conf, or of the like list of another initramfs. Nothing is missing "
+        "without it.",
+    ),
     _problem(
         "no_iommu_group",
         r"no iommu_group found",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diag.errors import Unreadable
-from diag.host import Host
+from diag.host import PROGRAM_FOLDERS, Host
 
 PROGRAM = "qemu-system-x86_64"
 #: Where distributions keep it under other names, for KVM only.
@@ -51,7 +51,8 @@ def read_qemu(host: Host) -> Qemu | None:
     """The QEMU for x86-64 guests; None if there is none.
 
     Raises:
-        Unreadable: there is one, and it does not say its version; or nobody asked it.
+        Unreadable: there is one, and it does not say its version; or nobody asked it; or these
+            files are a part of a machine only, without any folder of programs.
     """
     for program in PROGRAMS:
         said = host.run(*version_argv(program))
@@ -68,6 +69,8 @@ def read_qemu(host: Host) -> Qemu | None:
         if there:
             why = "it is installed; what it says is not known here"
             raise Unreadable(" ".join(version_argv(program)), why)
+    if not any(host.exists(folder) for folder in PROGRAM_FOLDERS):
+        raise Unreadable(PROGRAM_FOLDERS[-2], "no folder of programs is there")
     return None
 
 

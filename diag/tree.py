@@ -105,6 +105,9 @@ class MemoryTree:
 
     def target(self, path: str) -> str:
         """What a link says."""
+        if path not in self._links:
+            self.kind(path)
+            raise OSError(errno.EINVAL, "EINVAL", path)
         return self._links[path]
 
     def names(self, path: str) -> list[str]:

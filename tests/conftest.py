@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 
+import hypothesis
 import pytest
 from corpus.conftest import corpus_dir
+
+# A busy machine is slow, and that is no failure of what is tested.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 #: Dumps in the corpus that the counts and the named specimens in some tests refer to.
 SURVEYED = 54

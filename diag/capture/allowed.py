@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from diag.account import NODES
+from diag.host import PROGRAM_FOLDERS
 from diag.logs import DMESG, JOURNAL
 from diag.names import PLACES
 from diag.qemu import DESCRIPTORS, PROGRAMS, options_argv, version_argv
@@ -57,7 +58,7 @@ _DEVICES = (
         "vendor device class revision subsystem_vendor subsystem_device modalias label index "
         "resource enable irq numa_node boot_vga driver_override reset_method d3cold_allowed "
         "power_state power/runtime_status power/control "
-        "power/runtime_enabled power/runtime_usage power/wakeup resource[0-5]_resize msi_bus "
+        "power/runtime_enabled power/runtime_usage power/wakeup msi_bus "
         "ari_enabled firmware_node/path firmware_node/hid firmware_node/adr firmware_node/uid "
         "sriov_numvfs sriov_totalvfs msi_irqs/* "
         "mdev_supported_types/*/name mdev_supported_types/*/available_instances "
@@ -72,7 +73,7 @@ _DEVICES = (
     *_each(
         Take.PLAIN, _PCI,
         "current_link_speed current_link_width max_link_speed max_link_width "
-        "secondary_bus_number subordinate_bus_number",
+        "secondary_bus_number subordinate_bus_number resource[0-5]_resize",
         wakes=True,
     ),
     Allowed(f"{_PCI}/config", Take.BYTES, wakes=True),
@@ -105,7 +106,11 @@ _GRAPHICS = (
         "gpu_mux_mode dgpu_disable egpu_enable egpu_connected",
     ),
     *_each(Take.PLAIN, "/sys/devices/platform/asus-nb-wmi", "gpu_mux_mode dgpu_disable"),
-    *_each(Take.PLAIN, "/sys/class/firmware-attributes/*/attributes/*", "current_value"),
+    # Among a firmware's other attributes are serial numbers, asset tags and owners' names.
+    *_each(
+        Take.PLAIN, "/sys/class/firmware-attributes/*/attributes",
+        "gpu_mux_mode/current_value dgpu_disable/current_value",
+    ),
     Allowed("/sys/kernel/debug/vgaswitcheroo/switch"),
     *_each(Take.PLAIN, "/sys/class/power_supply/*", "type online present status capacity"),
     *_each(Take.PLAIN, "/proc/acpi", "bbswitch nvhda", wakes=True),
@@ -230,7 +235,11 @@ _PROGRAMS = (
     "virtqemud"
 )
 
-_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
+
+def _programs(folder: str) -> tuple[Allowed, ...]:
+    """A folder, so that a program that is not in it is known to be absent, and its programs."""
+    return (Allowed(folder, Take.PRESENCE), *_each(Take.PRESENCE, folder, _PROGRAMS))
+
 
 #: Every path that may be taken. What stands earlier is read earlier: states before the
 #: configuration, so that nothing is woken before it was seen asleep.
@@ -241,7 +250,7 @@ ALLOWED: tuple[Allowed, ...] = (
     *_KERNEL,
     *_FIRMWARE,
     *_SETTINGS,
-    *(allowed for folder in _FOLDERS for allowed in _each(Take.PRESENCE, folder, _PROGRAMS)),
+    *(allowed for folder in PROGRAM_FOLDERS for allowed in _programs(folder)),
 )
 
 

@@ -36,11 +36,22 @@ _MAC = re.compile(
 _DOTTED_MAC = re.compile(rf"(?<![0-9A-Za-z.]){_HEX}{{4}}\.{_HEX}{{4}}\.{_HEX}{{4}}(?![0-9A-Za-z.])")
 _BY_ID = re.compile(r"(/dev/(?:disk|input|serial)/by-id/)([^\s,;:\"']+)")
 _SERIAL = re.compile(
-    r"(\bserial(?:[ _-]?(?:no|num|number))?\.?\s?[:=]\s?\"?)([0-9A-Za-z][0-9A-Za-z._-]{3,})",
+    r"(\bi?serial(?:[ _-]?(?:no|num|number))?\.?\s?[:=]\s?\"?)([0-9A-Za-z][0-9A-Za-z._-]{3,})",
     re.IGNORECASE,
 )
+#: The GUID of a FireWire controller: its vendor and its serial number.
+_FIREWIRE = re.compile(rf"(\bGUID[ :=]{{1,3}}(?:0x)?)({_HEX}{{16}})(?![0-9A-Za-z])")
+#: A MAC without separators, where a name before it says what it is.
+_BARE_MAC = re.compile(
+    rf"((?:mac|hwaddr|bssid)[a-z_]*[\"']?[ \t]*[=:][ \t]*[\"']?)({_HEX}{{12}})(?![0-9A-Za-z])",
+    re.IGNORECASE,
+)
+_GRUB_HASH = re.compile(r"(grub\.pbkdf2\.)([0-9A-Za-z.]+)")
+#: Names of a module's parameters whose values are numbers of one machine or person.
+_SECRET_PARAMETER = re.compile(r"serial|passw|passphrase|secret|psk|(?:^|_)(?:key|mac)$", re.I)
 _PASSWORD = re.compile(
-    r"((?:password|passwd|passphrase|secret)\w*[ \t]*[=:][ \t]*)(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"']+)",
+    r"((?:password|passwd|passphrase|secret|psk)\w*[ \t]*[=:][ \t]*)"
+    r"(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"']+)",
     re.IGNORECASE,
 )
 _HOME = re.compile(r"((?:/home|/media|/run/media)/)([^/\s:;,\"'*]+)")
@@ -113,6 +124,7 @@ class Redactor:
         text = _UUID.sub(lambda m: self._uuid(m[0]), text)
         text = _MAC.sub(lambda m: self._mac(m[0]), text)
         text = _DOTTED_MAC.sub(lambda m: self._mac(m[0]), text)
+        text = _BARE_MAC.sub(lambda m: m[1] + self._mac(m[2]), text)
         if self._known_macs:
             text = self._known_macs.sub(lambda m: self._mac(m[0]), text)
         if self._serials:
@@ -122,6 +134,8 @@ class Redactor:
     def text(self, text: str) -> str:
         """Settings, logs and what programs say."""
         text = _PASSWORD.sub(lambda m: m[1] + self._password(m[2]), text)
+        text = _GRUB_HASH.sub(lambda m: m[1] + self._password(m[2]), text)
+        text = _FIREWIRE.sub(lambda m: m[1] + self._named(Secret.SERIAL, "serial", m[2]), text)
         text = _BY_ID.sub(lambda m: m[1] + self._named(Secret.SERIAL, "serial", m[2]), text)
         text = _SERIAL.sub(lambda m: m[1] + self._named(Secret.SERIAL, "serial", m[2]), text)
         for pattern in (_SHORT_ID, _BY_UUID):
@@ -203,6 +217,12 @@ def _words(values: Iterable[str], flags: int = 0) -> re.Pattern[str] | None:
         return None
     either = "|".join(re.escape(value) for value in kept)
     return re.compile(rf"(?<![0-9A-Za-z])(?:{either})(?![0-9A-Za-z])", flags)
+
+
+def is_secret_parameter(path: str) -> bool:
+    """Whether a module's parameter says in its name that it holds a secret."""
+    folder, _, name = path.rpartition("/")
+    return folder.endswith("/parameters") and _SECRET_PARAMETER.search(name) is not None
 
 
 def counted(counts: Mapping[Secret, int]) -> dict[str, int]:

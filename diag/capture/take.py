@@ -11,7 +11,7 @@ from functools import cached_property
 from diag.capture.allowed import ALLOWED, COMMANDS, HELD, NAMED, Allowed, Command, Take
 from diag.capture.capture import Capture
 from diag.capture.filters import content_filter, log_filter, names_filter
-from diag.capture.redact import Redactor, counted
+from diag.capture.redact import Redactor, counted, is_secret_parameter
 from diag.capture.walk import NOT_TAKEN, Walk, inside
 from diag.device import DEVICES, device_path, sleeps
 from diag.errors import Unreadable
@@ -25,8 +25,9 @@ _DMI = "/sys/class/dmi/id"
 _SERIAL_FILES = ("product_serial", "board_serial", "chassis_serial", "product_uuid",
                  "board_asset_tag", "chassis_asset_tag")  # fmt: skip
 _HOST_FILES = ("/proc/sys/kernel/hostname", "/etc/hostname", "/proc/sys/kernel/domainname")
-#: Numbers of people in /etc/passwd (login.defs, UID_MIN; 65534 is nobody).
-_PEOPLE = range(1000, 65534)
+#: Numbers that are not people's (login.defs, UID_MIN; systemd, UIDS-GIDS.md: behind homed's users
+#: come dynamic ones; Debian's policy: up to 64999 for programs; 65534 is nobody).
+_PROGRAMS = (range(1000), range(60514, 65536))
 
 #: The machine's name in a line of the journal.
 _NODE = re.compile(r"^\[[^\]\n]*\] (\S+) ", re.MULTILINE)
@@ -152,6 +153,9 @@ class _Taker:
 
     def _content(self, path: str, data: bytes) -> bytes | None:
         """A file's content as the capture has it; None where it must not have it."""
+        if data.strip() and is_secret_parameter(path):
+            self.left_out[path] = "its name says that it holds a serial number or a password"
+            return None
         data = content_filter(path, data)
         if path.endswith("/pci.ids"):
             data = names_filter(data, self._ids)
@@ -225,13 +229,31 @@ def redactor_of(host: Host) -> Redactor:
     macs = [_said(host, f"/sys/class/net/{card}/address") for card in cards]
     hosts = [_said(host, path) for path in _HOST_FILES]
     hosts += [name.partition(".")[0] for name in hosts]
+    return Redactor(hosts=hosts, users=_people(host), serials=serials, macs=macs)
+
+
+def _people(host: Host) -> list[str]:
+    """Names of people: those in /etc/passwd, and members of groups whom only a directory knows."""
     users: list[str] = []
+    # Most programs' accounts have a group of their own; a capture has no other word on them.
+    groups = [line.split(":") for line in _said(host, "/etc/group").splitlines()]
+    programs = {fields[0] for fields in groups if len(fields) > 2 and _of_program(fields[2])}
     for line in _said(host, "/etc/passwd").splitlines():
         fields = line.split(":")
-        if len(fields) > 5 and fields[2].isdecimal() and int(fields[2][:9]) in _PEOPLE:
-            users += [fields[0], fields[5].rpartition("/")[2]]
-            users += re.findall(r"\w+", fields[4])
-    return Redactor(hosts=hosts, users=users, serials=serials, macs=macs)
+        if len(fields) < 6 or not fields[2].isdecimal():
+            continue
+        if _of_program(fields[2]):
+            programs.add(fields[0])
+            continue
+        users += [fields[0], fields[5].rpartition("/")[2]]
+        users += re.findall(r"\w+", fields[4])
+    members = (name for fields in groups for name in ",".join(fields[3:4]).split(","))
+    return [*users, *(name for name in members if name not in programs)]
+
+
+def _of_program(number: str) -> bool:
+    """Whether this is the number of a program's account or group."""
+    return number.isdecimal() and any(int(number[:10]) in numbers for numbers in _PROGRAMS)
 
 
 def _said(host: Host, path: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from diag.errors import Unreadable
 from diag.inventory import Inventory
@@ -65,6 +65,11 @@ class Check:
         return self._finding(
             Verdict.UNKNOWN, subject, title, evidence, remedy or (error.hint if error else "")
         )
+
+
+def as_note(finding: Finding) -> Finding:
+    """The same finding where it is only good to know, like one about a GPU that the host keeps."""
+    return replace(finding, severity=Severity.NOTE)
 
 
 def check(slug: str, title: str, severity: Severity, source: str) -> Callable[[Look], Check]:

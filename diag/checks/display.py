@@ -8,7 +8,7 @@ from diag.checks.attribute import ABI_ASUS, attribute, first_of
 from diag.checks.check import Check, check
 from diag.device import PciDevice
 from diag.errors import Unreadable
-from diag.graphics import MUXLESS, candidates, clevo_mode, is_laptop
+from diag.graphics import MUXLESS, candidates, clevo_mode, is_laptop, is_muxless
 from diag.inventory import Inventory
 from romkit.finding import Evidence, Finding, Severity
 
@@ -45,6 +45,9 @@ def mux(machine: Inventory) -> Iterable[Finding]:
             evidence.append(attribute(gpu, "subsystem_device", f"{gpu.subsystem} ({mode} mode)"))
         if gpu.boot_vga or mode == "discrete":
             title = "the machine is in discrete mode: its screen hangs on this GPU"
+            if len(machine.gpus) == 1:
+                title = "the host has no other screen: this is the only GPU on the bus"
+                remedy = f"{remedy}, if it has that; else reach the host by SSH while a guest runs"
             yield mux.failed(subject, title, *evidence, remedy=remedy)
         else:
             shown = [other for other in machine.gpus if other.boot_vga]
@@ -57,8 +60,9 @@ def mux(machine: Inventory) -> Iterable[Finding]:
 
 @check("gpu.muxless", "Has the GPU outputs of its own?", Severity.NOTE, "jscinoz/optimus-vfio-docs")
 def muxless(machine: Inventory) -> Iterable[Finding]:
-    """A 3D controller (class 0302) has no outputs. Its picture needs another display, and its
-    driver takes the ROM from the ACPI method `_ROM` at the device's own path.
+    """A 3D controller (class 0302) has no outputs: its picture needs another display. In laptops it
+    has no ROM BAR as a rule, and its driver takes the ROM from the ACPI method `_ROM` at the
+    device's own path.
     """
     for gpu in candidates(machine):
         evidence = attribute(gpu, "class", gpu.class_code)
@@ -67,6 +71,11 @@ def muxless(machine: Inventory) -> Iterable[Finding]:
             continue
         rest = [other for other in machine.gpus if other.address != gpu.address]
         seen = [attribute(other, "class", other.class_code) for other in rest]
+        if not is_muxless(machine, gpu):
+            title = "a 3D controller without outputs: the guest's picture needs another display"
+            remedy = "a virtual display (virtio-gpu, QXL), Looking Glass, or RDP"
+            yield muxless.failed(str(gpu.address), title, evidence, *seen, remedy=remedy)
+            continue
         title = (
             "a 3D controller without outputs: the guest needs a _ROM method, and its picture "
             "another display; old mobile drivers ask for a battery too"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from diag.checks.attribute import ABI_PCI, attribute
-from diag.checks.check import Check, check
+from diag.checks.check import Check, as_note, check
 from diag.device import PciDevice
 from diag.errors import Unreadable
 from diag.graphics import MUXLESS, NVIDIA, before_kepler, candidates
@@ -218,17 +218,19 @@ def vm_rule(machine: Inventory) -> Iterable[Finding]:
        "Linux, drivers/pci/quirks.c, quirk_nvidia_hda (5.4)")  # fmt: skip
 def audio_there(machine: Inventory) -> Iterable[Finding]:
     """Firmware of Optimus laptops hides the audio function. Since 5.4 the kernel switches it on;
-    before that nvhda did. A card without outputs needs none.
+    before that nvhda did. A card without outputs needs none, and a virtual function has none.
     """
     for gpu in candidates(machine):
-        if gpu.class_code == MUXLESS:
+        if gpu.class_code == MUXLESS or gpu.virtual:
             continue
         subject, sound = str(gpu.address), machine.audio_of(gpu)
         if sound is not None:
             seen = attribute(sound, "class", sound.class_code)
             yield audio_there.passed(subject, f"its audio function is {sound.address}", seen)
             continue
-        seen = Evidence(f"/sys/bus/pci/devices/{gpu.address.slot}.1", "not there")
+        beside = " ".join(str(other.address) for other in machine.siblings(gpu)) or "none"
+        where = f"other functions of {gpu.address.slot}"
+        seen = Evidence(where, f"{beside}; no function of class 0403 among them")
         old = machine.kernel.since(5, 4) is False
         remedy = (
             "load nvhda, and rescan: echo ON > /proc/acpi/nvhda"
@@ -241,8 +243,9 @@ def audio_there(machine: Inventory) -> Iterable[Finding]:
 
 @check("audio.driver", "Does a host driver use the audio function?", Severity.WARNING, VFIO)
 def audio_driver(machine: Inventory) -> Iterable[Finding]:
-    """The audio function shares the GPU's group: while snd_hda_intel has it, the group is not
-    viable. vfio-pci, pci-stub or no driver at all will do, also where it is not passed on.
+    """Where the audio function shares the GPU's group, VFIO takes that group only once
+    snd_hda_intel has let go of it. vfio-pci, pci-stub or no driver at all will do, also where it is
+    not passed on. In a group of its own it can stay with the host.
     """
     for gpu in candidates(machine):
         sound = machine.audio_of(gpu)
@@ -253,8 +256,14 @@ def audio_driver(machine: Inventory) -> Iterable[Finding]:
             by = f"{sound.driver} has it" if sound.driver else "no driver has it"
             yield audio_driver.passed(subject, by, seen)
             continue
-        title = f"{sound.driver} uses the audio function: the group is not viable"
         remedy = f"passthrough detach {gpu.address}, which takes all functions of the card"
+        if gpu.group is not None and sound.group is not None and gpu.group != sound.group:
+            title = f"{sound.driver} uses the audio function, which is in another group"
+            groups = attribute(sound, "iommu_group", f"{sound.group}, the GPU's is {gpu.group}")
+            remedy = f"nothing, if the guest needs no sound of this card; else {remedy}"
+            yield as_note(audio_driver.failed(subject, title, seen, groups, remedy=remedy))
+            continue
+        title = f"{sound.driver} uses the audio function, and has to let go of it first"
         yield audio_driver.failed(subject, title, seen, remedy=remedy)
 
 

@@ -8,7 +8,7 @@ from diag.checks.attribute import ABI_ASUS, ABI_PCI, attribute, first_of
 from diag.checks.check import Check, check
 from diag.checks.display import DISPLAY_CHECKS
 from diag.errors import Unreadable
-from diag.graphics import candidates, clevo_mode
+from diag.graphics import candidates, clevo_mode, is_console
 from diag.inventory import Inventory
 from diag.pci import PciId
 from romkit.finding import Evidence, Finding, Severity
@@ -35,6 +35,8 @@ def present(machine: Inventory) -> Iterable[Finding]:
         return
     place = Evidence("/sys/bus/pci/devices", f"{len(machine.devices)} functions")
     what = "only the processor's own GPU" if machine.gpus else "no GPU"
+    if machine.gpus and all(is_console(gpu) for gpu in machine.gpus):
+        what = "only the display of the server's remote console"
     remedy = (
         "for the integrated GPU look at GVT-g or SR-IOV; if there is another GPU, enable it in "
         "the firmware's setup and start cold"

@@ -14,11 +14,13 @@ from diag.processor import CPU_INFO, Processor, read_processor
 from romkit.finding import Evidence, Finding, Severity
 
 INTEL = 0x8086
+#: Four generations have these two models; steppings tell them apart, and GVT-g does not mind.
+_KABY = "Kaby, Coffee, Whiskey or Amber Lake"
 #: Models of family 6 with a GPU that GVT-g divides (Linux, arch/x86/include/asm/intel-family.h;
 #: drivers/gpu/drm/i915/intel_gvt.c, is_supported_device).
 _GENERATIONS = {
     0x3D: "Broadwell", 0x47: "Broadwell", 0x4E: "Skylake", 0x5E: "Skylake", 0x5C: "Broxton",
-    0x8E: "Kaby Lake", 0x9E: "Kaby Lake", 0xA5: "Comet Lake", 0xA6: "Comet Lake",
+    0x8E: _KABY, 0x9E: _KABY, 0xA5: "Comet Lake", 0xA6: "Comet Lake",
 }  # fmt: skip
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from diag.checks.check import check
+from diag.checks.check import as_note, check
+from diag.graphics import candidates
 from diag.iommu import Isolation
 from diag.iommu_support import UNITS, State, read_support, remove_parameter
 from diag.isolation import Hierarchy
@@ -18,6 +19,7 @@ from romkit.render.text import count
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from diag.device import PciDevice
     from diag.inventory import Inventory
     from romkit.finding import Finding
 
@@ -136,32 +138,39 @@ def iommu_group(machine: Inventory) -> Iterable[Finding]:
     """A group is handed over as a whole: a stranger in it has to be given up by the host too.
 
     Bridges may stay with the host, and so may functions of the same card. The evidence says which
-    hop on the way to the root joins the group, the remedy what would change it.
+    hop on the way to the root joins the group, the remedy what would change it. Of a GPU that the
+    host keeps (the processor's own, a server's console) it is only good to know.
     """
     hierarchy = Hierarchy(machine)
+    given = candidates(machine)
     for gpu in machine.gpus:
-        explained = hierarchy.explain(gpu)
-        group, verdict = explained.group, explained.verdict
-        if group is None or verdict is None:
-            continue
-        subject = str(gpu.address)
-        members = Evidence(f"{GROUPS}/{group.number}/devices", " ".join(map(str, group.addresses)))
-        if verdict.isolation is Isolation.ISOLATED:
-            yield iommu_group.passed(subject, f"isolated in group {group.number}", members)
-        elif verdict.isolation is Isolation.UNKNOWN:
-            names = ", ".join(map(str, verdict.unknown))
-            title = f"group {group.number}: what {names} is, is not known"
-            yield iommu_group.unknown(subject, title)
-        else:
-            names = ", ".join(map(str, verdict.strangers[:8]))
-            causes = [Evidence(str(m.hops[0].address), m.text) for m in explained.merges]
-            yield iommu_group.failed(
-                subject, f"shares group {group.number} with {names}", members, *causes,
-                remedy=" Or: ".join(
-                    f"{way.text}{f' Cost: {way.cost}.' if way.cost else ''}"
-                    for way in ways(hierarchy, explained)
-                ),
-            )  # fmt: skip
+        for finding in _sharing(hierarchy, gpu):
+            yield finding if gpu in given else as_note(finding)
+
+
+def _sharing(hierarchy: Hierarchy, gpu: PciDevice) -> Iterable[Finding]:
+    explained = hierarchy.explain(gpu)
+    group, verdict = explained.group, explained.verdict
+    if group is None or verdict is None:
+        return
+    subject = str(gpu.address)
+    members = Evidence(f"{GROUPS}/{group.number}/devices", " ".join(map(str, group.addresses)))
+    if verdict.isolation is Isolation.ISOLATED:
+        yield iommu_group.passed(subject, f"isolated in group {group.number}", members)
+    elif verdict.isolation is Isolation.UNKNOWN:
+        names = ", ".join(map(str, verdict.unknown))
+        title = f"group {group.number}: what {names} is, is not known"
+        yield iommu_group.unknown(subject, title)
+    else:
+        names = ", ".join(map(str, verdict.strangers[:8]))
+        causes = [Evidence(str(m.hops[0].address), m.text) for m in explained.merges]
+        yield iommu_group.failed(
+            subject, f"shares group {group.number} with {names}", members, *causes,
+            remedy=" Or: ".join(
+                f"{way.text}{f' Cost: {way.cost}.' if way.cost else ''}"
+                for way in ways(hierarchy, explained)
+            ),
+        )  # fmt: skip
 
 
 @check(
@@ -172,33 +181,40 @@ def iommu_viable(machine: Inventory) -> Iterable[Finding]:
     """VFIO takes a group only while no driver of the host uses a member of it.
 
     That the host uses the card itself is no fault: it is bound to vfio-pci when a guest starts. A
-    stranger that a driver holds keeps the group from being viable until it is given up too.
+    stranger that a driver holds keeps the group from being viable until it is given up too. Of a
+    GPU that the host keeps it is only good to know.
     """
+    given = candidates(machine)
     for gpu in machine.gpus:
-        group = machine.group_of(gpu)
-        if group is None:
-            continue
-        found = viability(machine, group)
-        subject = str(gpu.address)
-        said = [Evidence(f"/sys/bus/pci/devices/{a}/driver", name) for a, name in found.holders]
-        others = [(a, name) for a, name in found.holders if not a.same_slot(gpu.address)]
-        if others:
-            names = ", ".join(f"{address} ({name})" for address, name in others)
-            places = " ".join(str(address) for address, _ in others)
-            yield iommu_viable.failed(
-                subject, f"group {found.group} is not viable: held by {names}", *said,
-                remedy=f"bind to vfio-pci before the guest starts, or unbind: {places}",
-            )  # fmt: skip
-        elif found.unknown:
-            names = ", ".join(map(str, found.unknown))
-            yield iommu_viable.unknown(subject, f"what {names} in its group is, is not known")
-        elif found.holders:
-            names = ", ".join(f"{address} ({name})" for address, name in found.holders)
-            title = f"group {found.group} becomes viable when the host gives up {names}"
-            yield iommu_viable.passed(subject, title, *said)
-        else:
-            rule = Evidence("rule", found.rule)
-            yield iommu_viable.passed(subject, f"group {found.group} is viable", rule)
+        for finding in _viability(machine, gpu):
+            yield finding if gpu in given else as_note(finding)
+
+
+def _viability(machine: Inventory, gpu: PciDevice) -> Iterable[Finding]:
+    group = machine.group_of(gpu)
+    if group is None:
+        return
+    found = viability(machine, group)
+    subject = str(gpu.address)
+    said = [Evidence(f"/sys/bus/pci/devices/{a}/driver", name) for a, name in found.holders]
+    others = [(a, name) for a, name in found.holders if not a.same_slot(gpu.address)]
+    if others:
+        names = ", ".join(f"{address} ({name})" for address, name in others)
+        places = " ".join(str(address) for address, _ in others)
+        yield iommu_viable.failed(
+            subject, f"group {found.group} is not viable: held by {names}", *said,
+            remedy=f"bind to vfio-pci before the guest starts, or unbind: {places}",
+        )  # fmt: skip
+    elif found.unknown:
+        names = ", ".join(map(str, found.unknown))
+        yield iommu_viable.unknown(subject, f"what {names} in its group is, is not known")
+    elif found.holders:
+        names = ", ".join(f"{address} ({name})" for address, name in found.holders)
+        title = f"group {found.group} becomes viable when the host gives up {names}"
+        yield iommu_viable.passed(subject, title, *said)
+    else:
+        rule = Evidence("rule", found.rule)
+        yield iommu_viable.passed(subject, f"group {found.group} is viable", rule)
 
 
 @check(

@@ -10,7 +10,16 @@ from diag.device import PciDevice
 from diag.graphics import candidates
 from diag.inventory import Inventory
 from diag.kernel import COMMAND_LINE, RELEASE
-from diag.power import BBSWITCH, NVHDA, GpuPower, PowerReading, read_power, read_switches
+from diag.power import (
+    BBSWITCH,
+    NVHDA,
+    GpuPower,
+    PowerReading,
+    Switch,
+    read_power,
+    read_switch,
+    read_switches,
+)
 from romkit.finding import Evidence, Finding, Severity
 
 ACER = "field report: dGPU passthrough on an Acer Nitro 5"
@@ -47,11 +56,32 @@ def _power_finding(machine: Inventory, gpu: PciDevice, reading: PowerReading) ->
         return state.failed(subject, title, *seen, remedy=_REVIVE)
     if reading.by == BBSWITCH:
         title = "bbswitch has switched it off"
-        remedy = "echo ON > /proc/acpi/bbswitch, then modprobe -r bbswitch"
+        switch = read_switch(machine, BBSWITCH)
+        remedy = f"echo ON > /proc/acpi/bbswitch, then {_unload(switch)}"
         return state.failed(subject, title, *seen, remedy=remedy)
     title = "its power is cut, and the kernel has not suspended it itself: it does not come back"
     remedy = f"switch it on with what switched it off (acpi_call, supergfxctl); else {_REVIVE}"
     return state.failed(subject, title, *seen, remedy=remedy)
+
+
+def _unload(switch: Switch | None) -> str:
+    """How a switch is unloaded without the card being switched off by that.
+
+    bbswitch's unload_state is 0 for off, 1 for on and -1 for unchanged; root alone reads it.
+    """
+    name = switch.name if switch else BBSWITCH
+    if name != BBSWITCH or (switch and switch.parameters.get("unload_state") in ("1", "-1")):
+        return f"modprobe -r {name}"
+    told = switch is not None and switch.parameters.get("unload_state") == "0"
+    why = (
+        "unload_state=0 switches"
+        if told
+        else "if unload_state is 0 (root can read it), that switches"
+    )
+    return (
+        "leave bbswitch loaded, or echo 1 > /sys/module/bbswitch/parameters/unload_state before "
+        f"modprobe -r bbswitch: {why} the card off again"
+    )
 
 
 @check("power.audio", "Has the audio function its power?", Severity.WARNING, ACER)
@@ -97,7 +127,7 @@ def switches(machine: Inventory) -> Iterable[Finding]:
             switch.name,
             f"{switch.name} is loaded: unload it before the card is removed from the bus",
             *found,
-            remedy=f"modprobe -r {switch.name}; load it again only after the rescan",
+            remedy=f"{_unload(switch)}; load it again only after the rescan",
         )
 
 
@@ -176,11 +206,14 @@ def port(machine: Inventory) -> Iterable[Finding]:
 @check("power.idle", "May the GPU sleep when nobody uses it?", Severity.NOTE, ABI_PCI)
 def idle(machine: Inventory) -> Iterable[Finding]:
     """With `power/control` on `on`, or vfio-pci's disable_idle_d3, a card without a user stays in
-    D0 and draws its power. That is safe, and costs a laptop its battery.
+    D0 and draws its power. That is safe, and costs a laptop its battery. A card that is switched
+    off or gone is not asked.
     """
     for gpu in candidates(machine):
         subject = str(gpu.address)
         if gpu.power_control is None:
+            continue
+        if read_power(machine, gpu).power in (GpuPower.OFF, GpuPower.GONE):
             continue
         seen = [attribute(gpu, "power/control", gpu.power_control)]
         idle_d3 = None

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from diag.checks.attribute import ABI_PCI, attribute
 from diag.checks.check import Check, check
 from diag.errors import Unreadable
-from diag.graphics import AMD, MUXLESS, candidates
+from diag.graphics import AMD, candidates, is_muxless
 from diag.inventory import Inventory
 from diag.vbios import VFCT, find_sources, vfct_ids
 from romkit.finding import Evidence, Finding, Severity
@@ -82,11 +82,12 @@ def vfct(machine: Inventory) -> Iterable[Finding]:
 @check("rom.muxless", "Has the firmware a _ROM method to copy?", Severity.NOTE,
        "ACPI 6.5, B.3.3 (_ROM); jscinoz/optimus-vfio-docs")  # fmt: skip
 def muxless(machine: Inventory) -> Iterable[Finding]:
-    """The driver of a 3D controller asks the method `_ROM` at the device's own ACPI path for its
-    ROM. The host's firmware shows whether it is so made; the guest needs one of its own.
+    """The driver of a laptop's 3D controller without ROM BAR asks the method `_ROM` at the device's
+    own ACPI path for its ROM. The host's firmware shows whether it is so made; the guest needs one
+    of its own.
     """
     for gpu in candidates(machine):
-        if gpu.class_code != MUXLESS:
+        if not is_muxless(machine, gpu):
             continue
         subject, sources = str(gpu.address), find_sources(machine.host, gpu)
         path = attribute(gpu, "firmware_node/path", gpu.acpi_path or "not there")

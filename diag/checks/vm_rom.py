@@ -8,7 +8,7 @@ from diag.checks.check import Check, check
 from diag.checks.vm_parts import passed_gpus, vm_of
 from diag.device import PciDevice
 from diag.errors import Unreadable
-from diag.graphics import MUXLESS
+from diag.graphics import is_muxless
 from diag.inventory import Inventory
 from diag.vm_file import Hostdev, VmFile
 from romkit.finding import Evidence, Finding, Severity, Verdict
@@ -38,7 +38,7 @@ def vm_rom(machine: Inventory) -> Iterable[Finding]:
         ]
         by_method = bool(vm.acpi_tables) and bool(vm.fw_cfg)
         in_bar = hostdev.rom_bar is not False and bool(hostdev.rom_file or gpu.rom_size)
-        if gpu.class_code == MUXLESS and not by_method and not hostdev.rom_file:
+        if not by_method and not hostdev.rom_file and is_muxless(machine, gpu):
             title = "a muxless card, and neither a ROM file nor a table with _ROM"
             remedy = "romkit acpi makes the table of the ROM; -acpitable and -fw_cfg give both"
             yield vm_rom.failed(subject, title, *seen, remedy=remedy)

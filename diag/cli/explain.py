@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from diag.text.problems import Problem
 
 #: How people write it.
-CODE_43 = (["code43"], ["code", "43"], ["error", "43"])
+CODE_43 = re.compile(r"(?:error[ _-]?)?(?:code|error)[ _-]?43")
 
 
 def explain(
@@ -42,7 +43,8 @@ def explain(
     machine, or the one that --root names, and the VM of --vm; it fails (1) where an item blocks.
     Fails (3) on what it does not know.
     """
-    if what is not None and [word.lower() for word in what] in CODE_43:
+    text = " ".join(what or ())
+    if CODE_43.fullmatch(text.strip(" .").lower()):
         from diag.cli.code43 import explain_code43
 
         explain_code43(ctx, root, vm, wake=wake, as_json=as_json)
@@ -59,7 +61,6 @@ def explain(
         message_text,
     )
 
-    text = " ".join(what or ())
     style = style_of(ctx)
     checks, messages = _checks(text), _messages(text)
     if not (checks or messages) and text:

@@ -64,6 +64,7 @@ def iommu(
 
     Fails (1) where something stands in the way: no IOMMU in use, or a host driver holds the group.
     """
+    _one_output(ctx, form, svg, as_json=as_json)
     from diag.inventory import Inventory
     from diag.iommu_report import read_iommu, record
     from romkit.finding import blocking
@@ -95,6 +96,18 @@ def iommu(
         say(iommu_text(report, style, width, tree=form is Format.TREE))
     if blocking(report.findings):
         raise typer.Exit(BLOCKED)
+
+
+def _one_output(ctx: typer.Context, form: Format, svg: Path | None, *, as_json: bool) -> None:
+    """A usage error where two things that were asked for would be printed in one place."""
+    # Not that value but that it was given: the table is what is printed anyway.
+    source = ctx.get_parameter_source("form")
+    shaped = source is not None and source.name == "COMMANDLINE"
+    if as_json and shaped:
+        raise typer.BadParameter(f"--json and --format {form.value}: choose one")
+    if is_standard(svg) and (as_json or shaped):
+        other = "--json" if as_json else f"--format {form.value}"
+        raise typer.BadParameter(f"--svg - and {other} both go to standard output: choose one")
 
 
 def _asked(machine: Inventory, address: str | None) -> Iterable[PciDevice] | None:

@@ -10,7 +10,7 @@ from diag.cli.root import Root, Wake, open_host
 from diag.cli.vm import VmOption, vm_text
 from romkit.cli.options import Json
 from romkit.cli.status import BLOCKED, FINE
-from romkit.cli.terminal import print_json, say, style_of
+from romkit.cli.terminal import print_json, say, style_of, terminal_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,8 @@ def report(
     else:
         from diag.render.report import report_text
 
-        say(report_text(host.note, findings, style_of(ctx), everything=everything))
+        style, width = style_of(ctx), terminal_width()
+        say(report_text(host.note, findings, style, width=width, everything=everything))
     raise typer.Exit(BLOCKED if blocking(findings) else FINE)
 
 

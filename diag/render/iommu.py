@@ -59,7 +59,7 @@ def iommu_text(report: IommuReport, style: Style, width: int, *, tree: bool) -> 
     if not report.groups:
         blocks.append(_support(report, style))
     for found in report.asked:
-        blocks.append(_device(report, names, found, style, width))
+        blocks.append(_device(report, names, found, style, width, tree=tree))
     if not report.asked:
         blocks.append(f"{style.bold('GPUs')}: there is none on this machine")
     if report.groups or tree:
@@ -81,11 +81,15 @@ def _support(report: IommuReport, style: Style) -> str:
         lines.append(f"  {part.name}: {marks[part.state]}: {plain(part.text)}")
         if part.remedy and part.state is not State.THERE:
             lines.append(f"    try: {plain(part.remedy)}")
+    if not any(part.remedy and part.state is not State.THERE for part in report.support.parts):
+        # No part is to blame: the finding says where to look on.
+        lines += [f"  try: {plain(f.remedy)}" for f in report.findings
+                  if f.check == "iommu.on" and f.remedy]  # fmt: skip
     return "\n".join(lines)
 
 
 def _device(
-    report: IommuReport, names: Names, found: DeviceReport, style: Style, width: int
+    report: IommuReport, names: Names, found: DeviceReport, style: Style, width: int, *, tree: bool
 ) -> str:
     device, explained = found.device, found.explained
     name = plain(names.of(device))
@@ -98,8 +102,11 @@ def _device(
     if explained.elsewhere:
         places = ", ".join(map(str, explained.elsewhere))
         lines.append(f"  its functions {places} are in other groups")
-    lines += [f"  why: {plain(merge.text)}" for merge in explained.merges]
-    if explained.unexplained:
+    alone = explained.verdict is not None and explained.verdict.isolation is Isolation.ISOLATED
+    # What joins a GPU with nobody but its own bridges is for who looks at the hops.
+    if tree or not alone:
+        lines += [f"  why: {plain(merge.text)}" for merge in explained.merges]
+    if explained.unexplained and (tree or not alone):
         places = ", ".join(map(str, explained.unexplained[:8]))
         lines.append(f"  why {places} is in the group could not be told from the devices' config")
     lines += _viable(found, style)

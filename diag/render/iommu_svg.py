@@ -26,7 +26,7 @@ _FILLS = ("#f7c66f", "#8ecaf0", "#cbb8e0", "#a9d8c4", "#e9b5cd", "#f1ecb0")
 _OTHER = "#f3f4f6"
 
 # Pixels.
-_MARGIN, _TOP, _ROW, _BOX, _INDENT, _WIDTH = 18, 58, 48, 38, 34, 900
+_MARGIN, _TOP, _ROW, _BOX, _INDENT, _WIDTH = 18, 76, 48, 38, 34, 900
 _CHARS = 92
 
 
@@ -57,6 +57,14 @@ def groups_svg(report: IommuReport) -> str:
         f'fill="{_PAPER}" stroke="{_GUIDE}"/>',
         _text(_MARGIN, 28, title, size=15, weight="bold"),
     ]
+    parts += _legend()
+    joining = {
+        hop.address
+        for found in report.asked
+        for merge in found.explained.merges
+        if merge.certain
+        for hop in merge.hops
+    }
     places: dict[object, tuple[int, int]] = {}
     names = Names(report.machine.host)
     for row, device in enumerate(devices):
@@ -67,10 +75,27 @@ def groups_svg(report: IommuReport) -> str:
             parts.append(_branch(places[above[0].address], (x, y)))
         number = numbers.get(device.address)
         fill = _FILLS[marked.index(number) % len(_FILLS)] if number in marked else _OTHER
-        parts += _box(device, report.hierarchy.hop(device), names, (x, y), number, fill)
+        hop = report.hierarchy.hop(device)
+        ink = _GOOD if hop.separates else _BROKEN if hop.address in joining else _FAINT
+        parts += _box(device, hop, names, (x, y), number, fill, ink)
     if not devices:
         parts.append(_text(_MARGIN, _TOP + 16, "no PCI functions"))
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _legend() -> list[str]:
+    """What the colours mean, in them, on one line below the title."""
+    said = (
+        ("coloured box: in the group of an asked device", _INK),
+        ("blue: keeps apart", _GOOD),
+        ("red: joins that group", _BROKEN),
+        ("grey: joins nothing in it, or not measured", _FAINT),
+    )
+    parts, x = [], _MARGIN
+    for text, ink in said:
+        parts.append(_text(x, 52, text, ink=ink, size=11))
+        x += 6 * len(text) + 16
+    return parts
 
 
 def _box(
@@ -80,13 +105,13 @@ def _box(
     place: tuple[int, int],
     number: int | None,
     fill: str,
+    ink: str,
 ) -> list[str]:
     x, y = place
     width = _WIDTH - _MARGIN - x
     group = "no group" if number is None else f"group {number}"
     bold = "bold" if device.is_gpu else "normal"
     head = f"{names.class_of(device)}: {names.of(device)}"
-    ink = _FAINT if hop.separates is None else _GOOD if hop.separates else _BROKEN
     driver = f"driver {device.driver}; " if device.driver else ""
     return [
         f'<rect x="{x}" y="{y}" width="{width}" height="{_BOX}" rx="4" fill="{fill}" '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from diag.iommu import Isolation
@@ -11,7 +12,7 @@ from romkit.render.text import count, plain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from diag.iommu import IommuGroup
+    from diag.iommu import Member
     from diag.pci import PciAddress
     from diag.text.cmdline import CommandLines
     from diag.text.device import TextDevice
@@ -161,17 +162,20 @@ def _groups(reading: Reading, style: Style, width: int) -> Iterator[str]:
     groups = reading.groups or reading.log_groups
     if not groups:
         return
-    with_gpu = [group for group in groups if set(reading.gpus) & set(group.addresses)]
-    rows = [
-        [
-            str(group.number) if member is group.members[0] else "",
-            str(member.address),
-            _role(reading, group, member.address, style),
-            _cut(_described(reading.device(member.address)), width - 45),
+    gpus = set(reading.gpus)
+    with_gpu = [group for group in groups if not gpus.isdisjoint(group.addresses)]
+    rows = []
+    for group in with_gpu:
+        slots = {replace(address, function=0) for address in group.addresses if address in gpus}
+        rows += [
+            [
+                str(group.number) if member is group.members[0] else "",
+                str(member.address),
+                _role(member, gpus, slots, style),
+                _cut(_described(reading.device(member.address)), width - 45),
+            ]
+            for member in group.members
         ]
-        for group in with_gpu
-        for member in group.members
-    ]
     rest = len(groups) - len(with_gpu)
     if rows:
         yield _table(rows, ["group", "member", "role", "device"])
@@ -196,17 +200,15 @@ def _access_control(reading: Reading, style: Style) -> Iterator[str]:
         yield "\n".join(lines)
 
 
-def _role(reading: Reading, group: IommuGroup, address: PciAddress, style: Style) -> str:
-    """What a member is to the GPUs of its group."""
-    if address in reading.gpus:
+def _role(member: Member, gpus: set[PciAddress], slots: set[PciAddress], style: Style) -> str:
+    """What a member is to the GPUs of its group, whose slots these are."""
+    if member.address in gpus:
         return style.bold("GPU")
-    gpus = [gpu for gpu in reading.gpus if gpu in group.addresses]
-    if any(gpu.same_slot(address) for gpu in gpus):
-        return f"of {address.slot}"
-    bridge = next(member.bridge for member in group.members if member.address == address)
-    if bridge is None:
+    if replace(member.address, function=0) in slots:
+        return f"of {member.address.slot}"
+    if member.bridge is None:
         return UNSAID
-    return "bridge" if bridge else style.red("stranger")
+    return "bridge" if member.bridge else style.red("stranger")
 
 
 def _log(log: Log, style: Style) -> str:

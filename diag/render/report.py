@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from romkit.finding import Severity, Verdict, blocking
@@ -22,7 +23,12 @@ _ROOT = "run it again as root"
 
 
 def report_text(
-    name: str, findings: Sequence[Finding], style: Style, *, everything: bool = False
+    name: str,
+    findings: Sequence[Finding],
+    style: Style,
+    *,
+    width: int = 100,
+    everything: bool = False,
 ) -> str:
     """What stands in the way first, then what may, what could not be measured, what to know.
 
@@ -30,24 +36,25 @@ def report_text(
         name: what machine it is.
         findings: all of them.
         style: colours.
+        width: columns; titles and remedies are broken to fit.
         everything: show what passed too, and not only the names.
     """
     passed = [f for f in findings if f.verdict is Verdict.PASS]
     shown = sorted((f for f in findings if f.verdict is not Verdict.PASS), key=rank)
     lines = [f"{style.bold(f'{plain(name)}:')} {_summary(findings, style)}"]
     for finding in shown:
-        lines += _finding_lines(finding, style)
+        lines += _finding_lines(finding, style, width)
     for_root = sum(1 for finding in shown if _only_root(finding))
     if for_root:
         what = count(for_root, "answer")
         lines.append(f"  → {what} could not be read as this user: run it again with sudo")
     if everything:
         for finding in passed:
-            lines += _finding_lines(finding, style)
+            lines += _finding_lines(finding, style, width)
     elif passed:
         names = ", ".join(_clean(findings))
-        if names:
-            lines.append(f"  {style.green('✓')} {style.dim(names)}")
+        for number, line in enumerate(_broken(names, width - 4) if names else ()):
+            lines.append(f"  {' ' if number else style.green('✓')} {style.dim(line)}")
     return "\n".join(lines)
 
 
@@ -88,13 +95,32 @@ def _clean(findings: Sequence[Finding]) -> Iterator[str]:
     return (name for name in names if name not in wrong)
 
 
-def _finding_lines(finding: Finding, style: Style) -> Iterator[str]:
-    subject = "" if finding.subject in _WHOLE else style.dim(f"  [{plain(finding.subject)}]")
-    yield f"  {_mark(finding, style)} {style.cyan(finding.check)}: {plain(finding.title)}{subject}"
+def _finding_lines(finding: Finding, style: Style, width: int) -> Iterator[str]:
+    subject = "" if finding.subject in _WHOLE else f"  [{plain(finding.subject)}]"
+    head = f"{finding.check}: "
+    # Broken before it is painted: colours have no width.
+    first, *rest = _broken(f"{head}{plain(finding.title)}", width - 4)
+    if len((rest or [first])[-1]) + len(subject) > width - 4:
+        rest.append(subject.strip())
+        subject = ""
+    lines = [f"{style.cyan(finding.check)}{first[len(finding.check) :]}", *rest]
+    lines[-1] += style.dim(subject)
+    yield f"  {_mark(finding, style)} {lines[0]}"
+    yield from (f"    {line}" for line in lines[1:])
     for evidence in finding.evidence:
         yield style.dim(f"      {plain(evidence.where)}: {_cut(plain(evidence.value))}")
     if finding.remedy and finding.verdict is not Verdict.PASS and not _only_root(finding):
-        yield f"      → {plain(finding.remedy)}"
+        # Each way that could be gone stands on lines of its own.
+        for number, way in enumerate(finding.remedy.split(" Or: ")):
+            first, *rest = _broken(f"{'or: ' if number else ''}{plain(way)}", width - 8)
+            yield f"      {' ' if number else '→'} {first}"
+            yield from (f"        {line}" for line in rest)
+
+
+def _broken(text: str, width: int) -> list[str]:
+    """Lines no longer than `width`, broken at spaces alone: paths and commands stay whole."""
+    found = wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return found or [""]
 
 
 def _only_root(finding: Finding) -> bool:

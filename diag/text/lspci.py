@@ -68,6 +68,7 @@ class _Stanza:
     open_key: str = ""
     joins: int = 0
     found: dict[str, object] = field(default_factory=dict)
+    modules: list[str] = field(default_factory=list)
     rows: list[tuple[int, bytes]] = field(default_factory=list)
     acs: dict[str, int] | None = None
 
@@ -81,6 +82,7 @@ class _Stanza:
             "revision": head.revision,
             "prog_if": head.prog_if,
             **self.found,
+            "modules": tuple(self.modules),
         }
         if self.acs is not None:
             values["acs"] = Acs(self.acs.get("ACSCap"), self.acs.get("ACSCtl"))
@@ -193,7 +195,8 @@ class _Reader:
             else:
                 stanza.open_key = key
         elif key == "Kernel modules":
-            stanza.found["modules"] = (*_modules_of(stanza), *_names(value))
+            stanza.modules += _names(value)
+            stanza.found["modules"] = stanza.modules
             if not value or value.endswith(","):
                 stanza.open_key = key
         elif key == "LnkSta":
@@ -239,7 +242,7 @@ class _Reader:
             stanza.open_key = ""
             return True
         if stanza.open_key == "Kernel modules":
-            stanza.found["modules"] = (*_modules_of(stanza), *_names(text))
+            stanza.modules += _names(text)
             stanza.open_key = "Kernel modules" if text.endswith(",") else ""
             return True
         if stanza.open_key == "Subsystem" and find_ids(text) is not None and text.endswith("]"):
@@ -285,11 +288,6 @@ def parse_lspci(lines: Iterable[Line]) -> Listing:
         reader.read(line)
     reader.close()
     return Listing(tuple(reader.devices.values()), frozenset(reader.lines), reader.format)
-
-
-def _modules_of(stanza: _Stanza) -> tuple[str, ...]:
-    modules = stanza.found.get("modules", ())
-    return modules if isinstance(modules, tuple) else ()
 
 
 def _word(value: str) -> str:

@@ -84,11 +84,15 @@ class Reading:
         every = (*self.device_groups, *self.log_groups, *self.groups)
         return {address: group for group in every for address in group.addresses}
 
+    @lazy
+    def _beside(self) -> dict[int, IommuGroup]:
+        return {group.number: group for group in self.device_groups}
+
     def device(self, address: PciAddress) -> TextDevice | None:
         """What the text says of a function beside its place; None: nothing."""
         return self._devices.get(address)
 
-    @property
+    @lazy
     def gpus(self) -> tuple[PciAddress, ...]:
         """The functions of a display class, by address."""
         found = {device.address for device in self.devices if device.display_class}
@@ -112,7 +116,7 @@ class Reading:
         if group is None:
             return None
         verdict = group.verdict(address)
-        if verdict.isolation is Isolation.ISOLATED and group in self.device_groups:
+        if verdict.isolation is Isolation.ISOLATED and self._beside.get(group.number) == group:
             return replace(verdict, isolation=Isolation.UNKNOWN)
         return verdict
 
@@ -154,7 +158,8 @@ def parse_text(text: str) -> Reading:
     groups = parse_groups(left)
     listing = parse_lspci(groups.rest)
     own = listing.lines - groups.lines
-    left = [line for line in left if line.number not in listing.lines | groups.lines]
+    listed = listing.lines | groups.lines
+    left = [line for line in left if line.number not in listed]
     command_lines = parse_command_lines(left, log.command_lines)
 
     devices = _merged(listing.devices, machine.devices, tree.devices)

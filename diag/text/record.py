@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from diag.config_space import ConfigSpace
     from diag.iommu import IommuGroup
-    from diag.pci import Acs, PciAddress
+    from diag.pci import Acs, PciAddress, PciClass
     from diag.text.cmdline import CommandLines
     from diag.text.device import TextDevice
     from diag.text.dmesg import Log
@@ -46,6 +46,7 @@ def record(reading: Reading) -> dict[str, Any]:
 
 
 def _listing(reading: Reading) -> dict[str, Any]:
+    hints = dict(reading.hinted)
     return {
         "device_count": len(reading.addresses),
         "addresses": _texts(reading.addresses),
@@ -53,7 +54,7 @@ def _listing(reading: Reading) -> dict[str, Any]:
             {**_record(device), "name": device.name, "dead": device.dead}
             for device in reading.devices
         ],
-        "gpus": [_gpu(reading, address) for address in reading.gpus],
+        "gpus": [_gpu(reading, address, hints.get(address)) for address in reading.gpus],
         "dead": _texts(reading.dead),
         "acs_devices": _texts(d.address for d in reading.devices if d.access_control),
         "hex_devices": sum(device.config is not None for device in reading.devices),
@@ -66,9 +67,8 @@ def _listing(reading: Reading) -> dict[str, Any]:
     }
 
 
-def _gpu(reading: Reading, address: PciAddress) -> dict[str, Any]:
+def _gpu(reading: Reading, address: PciAddress, hint: PciClass | None) -> dict[str, Any]:
     device = reading.device(address)
-    hint = dict(reading.hinted).get(address)
     result: dict[str, Any] = {"address": str(address), "class": _text(hint)}
     if device is not None:
         result |= {

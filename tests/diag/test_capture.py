@@ -21,12 +21,14 @@ from hypothesis import strategies as st
 from diag.capture import archive_capture, open_capture, parse_capture, read_capture
 from diag.capture.allowed import ALLOWED, Take
 from diag.capture.redact import Redactor
+from diag.checks.qemu import installed
 from diag.errors import Unreadable
 from diag.holders import read_holders
 from diag.host import Host
 from diag.inventory import Inventory
 from diag.render.capture import capture_summary
 from diag.tree import MemoryTree
+from romkit.finding import Verdict
 from romkit.render.style import Style
 
 DIAG = [sys.executable, "-c", "from diag.cli import main; main()"]
@@ -210,13 +212,15 @@ def test_every_path_that_diag_asks_for_is_allowed(monkeypatch: pytest.MonkeyPatc
 
 def test_a_sleeping_device_is_left_alone() -> None:
     tree = laptop(asleep=True)
+    tree.file(f"{tree.place(GPU)}/resource1_resize", "0000000000000ff0")
     capture = read_capture(tree.host())
-    touched = [path for path in tree.reads if path.endswith(("/config", "_link_speed"))]
-    assert touched == []
+    waking = ("/config", "_link_speed", "_resize")
+    assert [path for path in tree.reads if path.endswith(waking)] == []
     assert GPU in capture.asleep
     assert AUDIO in capture.asleep  # awake by itself, below a sleeping port
     read_capture(tree.host(), wake=True)
     assert any(path.endswith(f"{GPU}/config") for path in tree.reads)
+    assert any(path.endswith(f"{GPU}/resource1_resize") for path in tree.reads)
 
 
 def test_switches_whose_reading_wakes_are_taken_with_wake_only() -> None:
@@ -336,6 +340,78 @@ def test_files_that_are_not_allowed_stay() -> None:
     assert list(capture.left_out) == ["/sys/firmware/acpi/tables/DSDT"]
     names = capture.host().names("/sys/firmware/acpi/tables") or ()
     assert {"DSDT", "MSDM", "DMAR"} <= set(names)
+
+
+def test_of_a_firmwares_attributes_only_the_switches_are_taken() -> None:
+    folder = "/sys/class/firmware-attributes/hp-bioscfg/attributes"
+    secrets = {
+        "Serial Number": "5CD1234XYZ", "Asset Tracking Number": "ACME-4711",
+        "Ownership Tag": "Anna Kovacs",
+    }  # fmt: skip
+    tree = laptop().refused("/sys/class/dmi/id/product_serial")
+    for name, value in secrets.items():
+        tree.file(f"{folder}/{name}/current_value", value)
+    tree.file(f"{folder}/gpu_mux_mode/current_value", "1")
+    tree.file(f"{folder}/dgpu_disable/current_value", "0")
+    archive = archive_capture(read_capture(tree.host()))
+    text = everything(archive)
+    assert [value for value in secrets.values() if value in text] == []
+    host = open_capture(archive)
+    assert host.text(f"{folder}/gpu_mux_mode/current_value") == "1"
+    assert host.text(f"{folder}/dgpu_disable/current_value") == "0"
+
+
+def test_people_whom_only_a_directory_knows_are_people() -> None:
+    tree = named()
+    lines = tree.files["/etc/passwd"].decode()
+    tree.file("/etc/passwd", f"{lines}libvirt-qemu:x:64055:64055::/var/lib/libvirt:/bin/false")
+    tree.file("/etc/group", "root:x:0:\nlibvirt:x:111:alice,bobby\nkvm:x:112:libvirt-qemu,bobby")
+    tree.file("/etc/apparmor.d/local/abstractions/libvirt-qemu", "# for bobby")
+    host = reopened(tree.host())
+    said = host.text("/etc/group") or ""
+    assert "bobby" not in said
+    # Who is in both groups is the same person in both; an account of a program is nobody's.
+    first, second = (line.rpartition(":")[2].split(",") for line in said.splitlines()[1:])
+    assert (first[1], second[0]) == (second[1], "libvirt-qemu")
+    rules = host.text("/etc/apparmor.d/local/abstractions/libvirt-qemu")
+    assert rules == f"# for {first[1]}"
+
+
+def test_numbers_that_only_their_names_give_away() -> None:
+    tree = laptop().cmdline("quiet netdev.mac=aabbccddee02 g_ether.iSerialNumber=SER00042")
+    tree.file("/etc/default/grub", "# password_pbkdf2 x grub.pbkdf2.sha512.10000.DEADBEEF.CAFE")
+    tree.file("/etc/modprobe.d/wifi.conf", "options wl psk=foobarbaz mode=2")
+    tree.file("/sys/module/usb_f_mass/parameters/serialnumber", "ABC123SER")
+    tree.file("/sys/module/usb_f_mass/parameters/stall", "Y")
+    fire = "[2.2] firewire_core 0000:04:00.0: created device fw0: GUID 00110d1234567890, S800\n"
+    tree.said("dmesg", out=f"[0.1] Linux version 6.1.0-18-amd64\n{fire}")
+    archive = archive_capture(read_capture(tree.host()))
+    text, host = everything(archive).lower(), open_capture(archive)
+    secrets = ("aabbccddee02", "ser00042", "deadbeef", "cafe", "foobarbaz", "abc123ser")
+    assert [secret for secret in (*secrets, "00110d1234567890") if secret in text] == []
+    assert host.text("/etc/modprobe.d/wifi.conf") == "options wl psk=redacted mode=2"
+    assert host.text("/sys/module/usb_f_mass/parameters/stall") == "Y"
+    assert host.exists("/sys/module/usb_f_mass/parameters/serialnumber")
+
+
+@pytest.mark.parametrize("line", [
+    "GUID 00110d1234567890", "netdev.mac=aabbccddee02", "psk=foobarbaz", "iSerialNumber=SER00042",
+    "grub.pbkdf2.sha512.10000.DEADBEEF.CAFE",
+])  # fmt: skip
+def test_each_of_them_is_redacted_once(line: str) -> None:
+    once = Redactor().text(line)
+    assert once != line
+    again = Redactor()
+    assert (again.text(once), dict(again.counts)) == (once, {})
+
+
+def test_that_a_program_is_not_there_is_in_a_capture() -> None:
+    """Without the folders nobody could tell it from what nobody looked at."""
+    read = reopened(laptop().folder("/usr/bin").host())
+    (found,) = (f for f in installed.run(Inventory(read)))
+    assert found.blocks
+    (found,) = (f for f in installed.run(Inventory(reopened(laptop().host()))))
+    assert found.verdict is Verdict.UNKNOWN
 
 
 def test_a_network_cards_serial_number_is_no_part_of_its_config() -> None:

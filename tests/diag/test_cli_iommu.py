@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from builders.host import HostTree
-from builders.pci_tree import ENDPOINT, FULL, ROOT, add
+from builders.pci_tree import CONVENTIONAL, ENDPOINT, FULL, ROOT, add
 from typer.testing import CliRunner
 
 from diag.cli import app
@@ -125,6 +125,62 @@ def test_without_an_iommu_each_part_is_named(tmp_path: Path) -> None:
     for part in ("cpu", "firmware", "kernel", "command line"):
         assert f"  {part}: " in out
     assert run("--root", root, "--format", "list")[0] == 1
+
+
+@pytest.mark.parametrize("words", [
+    ("--json", "--svg", "-"), ("--json", "--format", "list"), ("--json", "--format", "table"),
+    ("--format", "list", "--svg", "-"), ("--svg", "-", "--format", "tree"),
+])  # fmt: skip
+def test_two_things_for_one_output_are_a_usage_error(root: Path, words: tuple[str, ...]) -> None:
+    assert run("--root", root, *words)[0] == 2
+
+
+def test_one_thing_for_each_output_is_fine(root: Path, tmp_path: Path) -> None:
+    status, out = run("--root", root, "--json", "--svg", tmp_path / "a.svg")
+    assert (status, json.loads(out)["in_use"]) == (1, True)
+    status, out = run("--root", root, "--svg", "-")
+    assert (status, ET.fromstring(out).tag.endswith("svg")) == (1, True)
+
+
+def test_without_an_iommu_and_with_all_its_parts_it_says_where_to_look(tmp_path: Path) -> None:
+    tree = HostTree().kernel(config={"CONFIG_INTEL_IOMMU": "y"}).cmdline("intel_iommu=on")
+    tree.file("/proc/cpuinfo", "vendor_id\t: GenuineIntel\nflags\t\t: vmx\n")
+    tree.file("/sys/firmware/acpi/tables/DMAR", b"DMAR")
+    root = add(add(tree, PORT, ROOT), GPU, ENDPOINT, PORT).write(tmp_path / "host")
+    status, out = run("--root", root)
+    assert (status, "missing" in out) == (1, False)
+    assert "try: look in the kernel log for DMAR or AMD-Vi" in out
+
+
+def unsure() -> HostTree:
+    """The group is the GPU's and its port's own; whether the port does ACS only root sees."""
+    tree = HostTree().kernel().cmdline("")
+    add(tree, PORT, ROOT, acs=(FULL, FULL), group=1, size=64)
+    add(tree, "0000:00:01.1", ROOT, acs=(FULL, FULL), several=True, group=2, size=64)
+    return add(tree, GPU, ENDPOINT, PORT, group=1, driver="vfio-pci")
+
+
+def test_what_may_join_an_isolated_gpu_is_for_the_tree(tmp_path: Path) -> None:
+    root = unsure().write(tmp_path / "host")
+    _, table = run("--root", root)
+    assert "isolated in group 1" in table
+    assert "why" not in table
+    assert "why: " in run("--root", root, "--format", "tree")[1]
+
+
+def test_the_picture_explains_its_colours_and_blames_no_bystander(tmp_path: Path) -> None:
+    # A part of the chipset, conventional PCI by its config, that joins nothing.
+    tree = add(desktop(), "0000:00:1f.3", CONVENTIONAL, class_code=0x0403, group=9)
+    _, out = run("--root", tree.write(tmp_path / "host"), "--svg", "-")
+    texts = [node for node in ET.fromstring(out).iter() if node.tag.endswith("text")]
+    inks = {node.text or "": node.get("fill") for node in texts}
+    (red,) = [ink for text, ink in inks.items() if text.startswith("red:")]
+    (grey,) = [ink for text, ink in inks.items() if text.startswith("grey:")]
+    assert any(text.startswith("blue:") for text in inks)
+    # All of it is inside the picture, at 6 pixels a letter.
+    assert all(int(node.get("x", 0)) + 6 * len(node.text or "") < 900 for node in texts[1:5])
+    assert [ink for text, ink in inks.items() if "conventional PCI" in text] == [grey]
+    assert {ink for text, ink in inks.items() if "no ACS capability" in text} == {red}
 
 
 def test_an_empty_directory_is_no_crash(tmp_path: Path) -> None:

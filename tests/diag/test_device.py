@@ -99,6 +99,20 @@ def test_a_sleeping_device_is_not_woken(state: bytes) -> None:
     assert gpu.ids == PciId(0x10DE, 0x1C20)
 
 
+def test_the_sizes_of_a_bar_are_not_asked_of_a_sleeping_device() -> None:
+    """The kernel answers resourceN_resize from the config space (pci_config_pm_runtime_get)."""
+    attributes = {**ATTRIBUTES, "resource1_resize": b"0000000000000300\n"}
+    assert read_device(machine(attributes), GPU).bars[1].sizes == (256 << 20, 512 << 20)
+    reads: list[str] = []
+    for sleeping in ({"power_state": b"D3cold\n"}, {"power/runtime_status": b"suspended\n"}):
+        host = machine({**attributes, **sleeping})
+        data = host.tree.data
+        host.tree.data = lambda path, limit, data=data: reads.append(path) or data(path, limit)  # type: ignore[method-assign]
+        assert [bar.sizes for bar in read_device(host, GPU).bars] == [(), (), (), ()]
+    assert reads
+    assert [path for path in reads if path.endswith("_resize")] == []
+
+
 def test_a_suspended_device_of_an_old_kernel_is_not_woken() -> None:
     old = {k: v for k, v in ATTRIBUTES.items() if k != "power_state"}
     gpu = read_device(machine({**old, "power/runtime_status": b"suspended\n"}), GPU)

@@ -190,6 +190,22 @@ def test_text_of_strangers_is_harmless() -> None:
     assert len(text.splitlines()) == 3
 
 
+def test_long_remedies_are_broken_and_each_way_has_lines_of_its_own() -> None:
+    ways = [f"{word} " * 40 + "end" for word in ("first", "second")]
+    long = Finding(
+        "a.b", Verdict.FAIL, Severity.NOTE, "0000:01:00.0", "title " * 30, (), " Or: ".join(ways)
+    )
+    lines = report_text("m", [long], Style(), width=80).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len([line for line in lines if line.strip().startswith("→ first")]) == 1
+    assert len([line for line in lines if line.strip().startswith("or: second")]) == 1
+    assert " ".join(lines).count("0000:01:00.0") == 1
+    # A command is not broken inside a word.
+    path = "/sys/bus/pci/devices/0000:01:00.0/" + "x" * 90
+    told = Finding("a.b", Verdict.FAIL, Severity.NOTE, "machine", "t", (), f"echo 1 > {path}")
+    assert path in report_text("m", [told], Style(), width=80)
+
+
 def test_report_of_a_directory(tmp_path: Path) -> None:
     done = run("report", "--root", laptop().write(tmp_path))
     assert done.stderr == ""
@@ -250,6 +266,15 @@ def test_a_vm_is_weighed_too(tmp_path: Path) -> None:
         (["NVIDIA control panel"], ["Looking Glass"]),
         (['failed to find romfile "/x.rom"'], ["romfile_missing", "AppArmor"]),
         (["vfio_dma_map(0x55, 0x0, 0x80000000, 0x7f) = -12 (Cannot allocate)"], ["VFIO pins"]),
+        (["VFIO_MAP_DMA failed: Cannot allocate memory"], ["VFIO pins"]),
+        (["0000:01:00.0: not ready 1023ms after resume; waiting"], ["giving up", "power_state"]),
+        (["GPU 00000000:01:00.0: In use by another client"], ["nvidia-smi -pm 0"]),
+        (["No discrete VGA device found"], ["bbswitch_no_method"]),
+        (["ERROR: module not found: 'vfio_virqfd'"], ["6.2", "MODULES"]),
+        (["Please ensure all devices within the iommu_group are bound to their vfio bus driver."],
+         ["bind every device", "diag iommu"]),
+        (['No interrupt remapping support.  Use the module param "allow_unsafe_interrupts" to'],
+         ["trusted only"]),
     ],
 )  # fmt: skip
 def test_explain(what: list[str], words: list[str]) -> None:
@@ -265,9 +290,12 @@ def test_explain_lists_what_it_knows() -> None:
     assert len(records) == len(CHECKS) + len(MESSAGES)
 
 
-def test_explain_code_43_goes_through_its_checklist(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [
+    ["code43"], ["Code", "43"], ["Code 43"], ["error 43"], ["Error Code 43."], ["code-43"],
+])  # fmt: skip
+def test_explain_code_43_goes_through_its_checklist(words: list[str], tmp_path: Path) -> None:
     root = laptop().write(tmp_path)
-    done = run("explain", "code43", "--root", root)
+    done = run("explain", *words, "--root", root)
     assert done.returncode in (0, 1)
     assert done.stderr == ""
     assert GPU in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diag.capture.walk import Walk
 from diag.errors import Unreadable
 from diag.host import MAX_LINKS, Host, Transcript
-from diag.tree import MemoryTree
+from diag.tree import Kind, MemoryTree
 
 FILES = {"/sys/kernel/x": b"one\n", "/etc/os-release": b"ID=debian\n", "/empty/file": b""}
 LINKS = {
@@ -117,8 +119,8 @@ def test_a_fifo_does_not_hold_it_up(tmp_path: Path) -> None:
 def test_it_has_no_way_to_write() -> None:
     verbs = {name for name in dir(Host) if not name.startswith("_")}
     assert verbs == {
-        "chase", "data", "exists", "has_program", "link", "names", "properties", "run", "text",
-        "tree",
+        "chase", "data", "exists", "has_program", "link", "links", "names", "properties", "run",
+        "text", "tree",
     }  # fmt: skip
 
 
@@ -131,6 +133,77 @@ def test_programs_run_only_on_the_live_machine(tmp_path: Path) -> None:
     assert live is not None
     assert (live.status, live.out, live.err) == (3, "C\n", "told\n")
     assert Host().run("no-such-program-anywhere") is None
+
+
+@pytest.mark.parametrize("path", [None, "", ":/usr/bin", "/usr/bin::.", "bin:/usr/bin"])
+def test_no_program_is_run_from_the_current_folder(
+    path: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in (tmp_path / "uname", tmp_path / "planted", tmp_path / "bin/uname"):
+        place.parent.mkdir(exist_ok=True)
+        place.write_text("#!/bin/sh\necho planted\n")
+        place.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    if path is None:
+        monkeypatch.delenv("PATH")
+    else:
+        monkeypatch.setenv("PATH", path)
+    assert Host().run("planted") is None
+    said = Host().run("uname")
+    assert said is not None
+    assert said.out == "Linux\n"
+    # Nor does a program that it runs.
+    assert (said := Host().run("sh", "-c", "planted")) is not None
+    assert said.status == 127
+
+
+def test_where_links_lead_is_told_without_looking_there() -> None:
+    looked: list[str] = []
+
+    class Watched(MemoryTree):
+        def kind(self, path: str) -> Kind:
+            looked.append(path)
+            return super().kind(path)
+
+    links = {"/proc/7/fd/3": "/net/dead/file", "/proc/7/fd/4": "../../../dev/null"}
+    host = Host(tree=Watched({"/proc/7/fd/5": b""}, links, {}))
+    assert host.links("/proc/7/fd") == {"3": "/net/dead/file", "4": "/dev/null"}
+    assert not [path for path in looked if path.startswith(("/net", "/dev"))]
+    assert host.links("/none") == {}
+
+
+def never_answered(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """From now on the kernel does not answer when an attribute of this name is read."""
+    ours, read = os.getpid(), os.read
+
+    def waiting(fd: int, size: int) -> bytes:
+        if Path(f"/proc/self/fd/{fd}").readlink().name == name:
+            assert os.getpid() != ours, "it would block"
+            signal.alarm(10)  # nobody is left behind by a test
+            signal.pause()
+        return read(fd, size)
+
+    monkeypatch.setattr("diag.host._MAY_BLOCK", (name,))
+    monkeypatch.setattr("diag.host.PATIENCE", 0.05)
+    monkeypatch.setattr("diag.host.os.read", waiting)
+
+
+def test_an_attribute_that_blocks_holds_neither_reading_nor_a_capture_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    never_answered(monkeypatch, "osrelease")
+    path, host = "/proc/sys/kernel/osrelease", Host()
+    with pytest.raises(Unreadable, match="not answered") as live:
+        host.text(path)
+    walk = Walk(host.tree)
+    for _, place in walk.matches(path):
+        walk.take(place)
+    assert walk.files == {}
+    # Who reads the capture is told the same.
+    captured = Host(tree=MemoryTree(walk.files, walk.links, walk.refused))
+    with pytest.raises(Unreadable) as then:
+        captured.text(path)
+    assert (then.value.why, then.value.hint) == (live.value.why, live.value.hint)
 
 
 parts = st.sampled_from(["a", "b", "c", "..", ".", "", "d/e"])

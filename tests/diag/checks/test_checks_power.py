@@ -151,3 +151,21 @@ def test_a_card_that_did_not_wake_up_may_not_lose_its_power_again() -> None:
     assert "d3cold_allowed" in only(power.d3cold, stuck).remedy
     safe = laptop(runtime_status="error", d3cold_allowed=False)
     assert verdicts(power.d3cold, safe) == [(GPU, "pass")]
+
+
+def test_bbswitch_that_switches_off_when_it_is_unloaded_stays_loaded() -> None:
+    """bbswitch.c, bbswitch_exit: unload_state 0 is off, 1 is on, -1 leaves it as it is."""
+    off = clevo().file("/sys/module/bbswitch/parameters/unload_state", "0")
+    for check in (power.state, power.switches):
+        remedy = only(check, off).remedy
+        assert "leave bbswitch loaded" in remedy, check.slug
+        assert "parameters/unload_state before modprobe -r bbswitch" in remedy
+        assert "leave bbswitch loaded" not in only(check, clevo()).remedy
+    # Root alone may read it.
+    hidden = clevo().refused("/sys/module/bbswitch/parameters/unload_state")
+    assert "if unload_state is 0" in only(power.state, hidden).remedy
+
+
+def test_a_card_that_is_off_or_gone_is_not_told_to_sleep() -> None:
+    assert ask(power.idle, laptop(power_state="D3cold", power_control="on", driver=None)) == []
+    assert ask(power.idle, laptop(config=ONES, power_control="on")) == []

@@ -34,13 +34,19 @@ def test_qemu_is_installed_or_how_to_install_it() -> None:
     assert (found.verdict, found.title) == (Verdict.PASS, "QEMU 7.2.22")
     commands = {"debian": "apt install", "arch": "pacman -S", "fedora": "dnf install"}
     for id_, command in commands.items():
-        (found,) = HostTree().os_release(id_).ask(installed)
+        (found,) = HostTree().folder("/usr/bin").os_release(id_).ask(installed)
         assert found.blocks
         assert command in found.remedy
 
 
 def test_a_qemu_that_nobody_asked_is_unknown_not_absent() -> None:
     (found,) = HostTree().file("/usr/bin/qemu-system-x86_64").ask(installed)
+    assert found.verdict is Verdict.UNKNOWN
+
+
+def test_a_part_of_a_machine_says_nothing_of_programs() -> None:
+    """A directory with /sys and /etc only: nobody has looked where QEMU would be."""
+    (found,) = HostTree().kernel().os_release("debian").ask(installed)
     assert found.verdict is Verdict.UNKNOWN
 
 
@@ -55,7 +61,7 @@ def test_what_vfio_pci_takes() -> None:
     assert found.title == "this QEMU has no vfio-pci"
     (found,) = machine().ask(vfio_options)
     assert found.verdict is Verdict.UNKNOWN
-    assert HostTree().ask(vfio_options) == ()
+    assert HostTree().folder("/usr/bin").ask(vfio_options) == ()
 
 
 CODE = "/usr/share/OVMF/OVMF_CODE_4M.ms.fd"
@@ -109,7 +115,7 @@ def test_a_descriptor_whose_files_are_gone() -> None:
     assert (found.verdict, found.title) == (Verdict.FAIL, f"{CODE} is not there")
     (found,) = tree.file(CODE, b"\0").ask(ovmf_files)
     assert found.title == f"{VARS} is not there"
-    assert HostTree().ask(ovmf) == ()
+    assert HostTree().folder("/usr/bin").ask(ovmf) == ()
 
 
 # libvirt.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from builders.asked import ask, only, said, verdicts
 from builders.host import HostTree
-from builders.laptop import AUDIO, GPU, acer, clevo, laptop
+from builders.laptop import AUDIO, GPU, RESOURCE, acer, clevo, laptop
 from builders.rom import nvgi, nvidia_mobile
 
 from diag.checks import vm, vm_rom
@@ -129,8 +129,9 @@ def test_the_rom_that_a_table_hands_out_is_looked_at_too() -> None:
 
 def test_a_muxless_card_with_neither_a_file_nor_a_table() -> None:
     text = QEMU.replace(",romfile=/vm/dgpu.rom", "")
-    found = only(vm_rom.vm_rom, host(class_=0x030200, boot_vga=None), vm=text)
-    assert "_ROM" in found.title
+    no_rom = "\n".join([*RESOURCE.splitlines()[:6], "0x0 0x0 0x0"])
+    bare = host(class_=0x030200, boot_vga=None, attributes={"resource": no_rom})
+    assert "_ROM" in only(vm_rom.vm_rom, bare, vm=text).title
     # A card with a ROM BAR of its own shows that one.
     assert only(vm_rom.vm_rom, host(), vm=text).verdict.value == "pass"
 

@@ -128,6 +128,28 @@ def test_time_grows_with_the_text_and_no_faster(line: str) -> None:
     assert time.process_time() - start < 5
 
 
+MANY = {
+    "a listing repeated": ["IOMMU Group 1 01:00.0 VGA compatible controller [0300]: X [10de:1c20]"]
+    * 30_000,
+    "a GPU in each group": [
+        f"IOMMU Group {n} {n >> 8:02x}:{n >> 3 & 31:02x}.{n & 7} VGA controller [0300]: X"
+        for n in range(4000)
+    ],
+    "modules of one device": ["01:00.0 VGA compatible controller: X"]
+    + ["\tKernel modules: nouveau, nvidia"] * 60_000,
+}
+
+
+@pytest.mark.parametrize("lines", MANY.values(), ids=MANY.keys())
+def test_time_grows_with_the_number_of_lines_and_no_faster(lines: list[str]) -> None:
+    """Each of these took a minute where every line, group or GPU was held against every other."""
+    start = time.process_time()
+    reading = parse_text("\n".join(lines))
+    reading_text("x", reading, Style(), 100)
+    assert record(reading)["gpus"]
+    assert time.process_time() - start < 10
+
+
 def test_one_line_as_long_as_a_file() -> None:
     text = SAMPLES[0] + "x" * (8 << 20)
     start = time.process_time()
