@@ -6,11 +6,12 @@ import contextlib
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 from diag.errors import DiagError
-from passthrough.errors import BadJournal, Pending, Refused, StepFailed
-from passthrough.journal import Entry, Journal, Places, boot_id, journals, read_journal
+from passthrough.errors import BadJournal, Pending, Refused, StepFailed, WriteBlocked
+from passthrough.journal import Entry, Journal, Places, boot_id, is_held, journals, read_journal
 from passthrough.machine import Machine, locked
 from passthrough.plan import Plan
 from passthrough.step import Reversal, Step, step_of
@@ -113,7 +114,10 @@ def _take(plan: Plan, machine: Machine, journal: Journal, watch: Watch) -> None:
             watch("end", number)
             journal.end("kept" if plan.keeps else "done")
         except (DiagError, OSError, _Interrupted) as error:
-            left = roll_back(read_journal(journal.path), machine, journal, watch=watch)
+            entry = read_journal(journal.path)
+            if isinstance(error, WriteBlocked) and error.goes_on:
+                entry.records[number].writer = error.pid
+            left = roll_back(entry, machine, journal, watch=watch)
             raise _step_failed(plan.steps[number], number, error, left) from error
 
 
@@ -130,7 +134,7 @@ def _step_failed(
         stays = "; ".join(f"{part.name} ({part.why})" for part in left)
         return StepFailed(
             number + 1, f"{why}; not taken back: {stays}", restored=False,
-            hint="passthrough recover tries again",
+            hint=f"{hint}; passthrough recover tries again".removeprefix("; "),
         )  # fmt: skip
     return StepFailed(number + 1, why, restored=True, hint=hint)
 
@@ -140,7 +144,8 @@ def roll_back(
 ) -> tuple[Leftover, ...]:
     """Take back what a journal says was done, newest first, on past what fails.
 
-    A step whose part of the host somebody else has changed since is left as it is.
+    A step whose part of the host somebody else has changed since is left as it is, and so is one
+    whose write still waits in the kernel: it has its effect when it returns.
 
     Returns:
         what could not be taken back.
@@ -154,6 +159,11 @@ def roll_back(
         try:
             step = step_of(record.step, KINDS)
             name = step.name
+            if record.writer and entry.boot == boot_id() and _lives(record.writer):
+                raise Refused(
+                    f"its write still waits in the kernel (process {record.writer}), and has its"
+                    " effect when it returns"
+                )
             now = step.observe(machine.host)
             if not step.same(record.before, now):
                 if record.done and step.disturbed(record.after, now):
@@ -168,7 +178,7 @@ def roll_back(
             why = error.message if isinstance(error, DiagError) else str(error)
             left.append(Leftover(name, why))
             with contextlib.suppress(DiagError):
-                journal.stuck(number, why)
+                journal.stuck(number, why, record.writer)
         else:
             # The host comes first: without a line here `recover` finds nothing left to do.
             with contextlib.suppress(DiagError):
@@ -178,13 +188,23 @@ def roll_back(
     return tuple(left)
 
 
+def _lives(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
 def find_pending(places: Places) -> tuple[Entry, ...]:
     """Runs that have left the host changed and were not meant to; newest first.
 
     Raises:
         BadJournal: a journal cannot be read.
     """
-    return tuple(e for e in _entries(places) if e.outcome in ("", "incomplete") and e.open_records)
+    return tuple(e for e in _entries(places) if _is_pending(e) and e.open_records)
+
+
+def _is_pending(entry: Entry) -> bool:
+    if entry.outcome == "kept":  # for as long as its run lives
+        return entry.held and not is_held(entry.path)
+    return entry.outcome in ("", "incomplete")
 
 
 def find_kept(places: Places) -> tuple[Entry, ...]:

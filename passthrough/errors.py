@@ -32,10 +32,11 @@ class WriteFailed(PassthroughError):
 
 
 class WriteBlocked(WriteFailed):
-    """A write has not returned in time. It goes on in the kernel, in a process of its own.
+    """A write has not returned in time. It is done in a process of its own, which was killed.
 
     Attributes:
         pid: that process.
+        goes_on: whether it cannot be killed: the write will have its effect when it returns.
         wchan: the kernel function that it sleeps in.
         log: what the kernel has logged about it.
     """
@@ -49,6 +50,7 @@ class WriteBlocked(WriteFailed):
             hint="end what uses the device (a guest, a server, a game); the write then completes",
         )
         self.pid = pid
+        self.goes_on = True
         self.wchan = wchan
         self.log = log
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import time
@@ -51,6 +52,8 @@ class Record:
         after: what it observed afterwards; None until it is done.
         done: whether its effect was verified.
         undone: whether it was taken back.
+        why: why it could not be taken back.
+        writer: the process whose write waited in the kernel then; 0 if there was none.
     """
 
     step: dict[str, Any]
@@ -60,6 +63,7 @@ class Record:
     done: bool = False
     undone: bool = False
     why: str = ""
+    writer: int = 0
 
 
 @dataclass(slots=True)
@@ -75,6 +79,7 @@ class Entry:
         records: of its steps, in their order.
         outcome: ``done``, ``kept``, ``rolled back``, ``incomplete``; empty while it runs, and
             after a crash.
+        held: whether its effect is wanted only while somebody holds it.
     """
 
     path: Path
@@ -85,6 +90,7 @@ class Entry:
     keeps: bool
     records: list[Record] = field(default_factory=list)
     outcome: str = ""
+    held: bool = False
 
     @property
     def open_records(self) -> list[tuple[int, Record]]:
@@ -99,9 +105,17 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            self._mend()
         except OSError as error:
             raise _failed(path, error) from None
+
+    def _mend(self) -> None:
+        """Cut off what a crash has left of a line: the next one would make it damage."""
+        data = os.pread(self._fd, os.fstat(self._fd).st_size, 0)
+        whole = data.rfind(b"\n") + 1
+        if whole != len(data):
+            os.ftruncate(self._fd, whole)
 
     @classmethod
     def begin(cls, plan: Plan, places: Places) -> Journal:
@@ -122,7 +136,7 @@ class Journal:
         try:
             journal._add(
                 event="plan", title=plan.title, time=time.time(), boot=boot_id(), pid=os.getpid(),
-                keeps=plan.keeps, steps=[step.as_json() for step in plan.steps],
+                keeps=plan.keeps, held=plan.held, steps=[step.as_json() for step in plan.steps],
             )  # fmt: skip
             # The name too must survive a crash.
             there = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -166,9 +180,9 @@ class Journal:
         """The step was taken back."""
         self._add(event="undone", step=step)
 
-    def stuck(self, step: int, why: str) -> None:
-        """The step could not be taken back."""
-        self._add(event="stuck", step=step, why=why)
+    def stuck(self, step: int, why: str, writer: int = 0) -> None:
+        """The step could not be taken back; `writer` may still be at it."""
+        self._add(event="stuck", step=step, why=why, writer=writer)
 
     def end(self, outcome: str) -> None:
         """The plan is over."""
@@ -184,6 +198,24 @@ def _failed(path: Path, error: OSError) -> PassthroughError:
         f"{path}: the journal cannot be written ({(error.strerror or str(error)).lower()})",
         hint="without a journal nothing is touched; make room, or run it as root",
     )
+
+
+@contextlib.contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Say by a lock that the run of this journal lives; the kernel ends it with our process."""
+    with path.open("rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def is_held(path: Path) -> bool:
+    """Whether the run of this journal lives."""
+    with path.open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
 
 
 def read_journal(path: Path) -> Entry:
@@ -206,6 +238,7 @@ def read_journal(path: Path) -> Entry:
                 entry = Entry(
                     path, event["title"], event["time"], event["boot"], event["pid"],
                     event["keeps"], [Record(step) for step in event["steps"]],
+                    held=event.get("held", False),
                 )  # fmt: skip
                 continue
             if kind == "end":
@@ -219,7 +252,7 @@ def read_journal(path: Path) -> Entry:
             elif kind == "undone":
                 record.undone = True
             elif kind == "stuck":
-                record.why = event["why"]
+                record.why, record.writer = event["why"], event.get("writer", 0)
             # Once something is taken back, it is no longer over.
             _plan_of(entry).outcome = ""
     except (ValueError, KeyError, IndexError, TypeError) as error:
@@ -239,7 +272,17 @@ _DAMAGED = "look at the file; when the host is as it should be, remove it (or re
 
 
 def journals(places: Places) -> Iterator[Path]:
-    """All journals, oldest first in each folder."""
+    """All journals, oldest first in each folder.
+
+    One without a whole line is left out: its run ended before anything was touched.
+    """
     for folder in (places.lasting, places.volatile):
         if folder.is_dir():
-            yield from sorted(folder.glob("*.journal"))
+            yield from filter(_has_begun, sorted(folder.glob("*.journal")))
+
+
+def _has_begun(path: Path) -> bool:
+    try:
+        return b"\n" in path.read_bytes()
+    except OSError:  # whoever reads it will say why
+        return True

@@ -7,18 +7,22 @@ import errno
 import fcntl
 import os
 import select
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from diag.host import Host, Transcript
+from diag.host import Host, Transcript, search_path
 from passthrough.errors import Locked, NeedsRoot, PassthroughError, WriteBlocked, WriteFailed
 
 #: Seconds. The kernel answers most writes at once; a driver that lets go of a card may take a few.
 WRITE_LIMIT = 15.0
 #: Seconds. Loading a driver runs its probe; unloading one waits for its last user.
 PROGRAM_LIMIT = 60.0
+
+#: Seconds that a killed writer may take to end.
+_DYING = 1.0
 
 _REFUSED = (errno.EACCES, errno.EPERM)
 
@@ -34,6 +38,8 @@ class Machine:
     def __init__(self, host: Host, *, write_limit: float = WRITE_LIMIT) -> None:
         self.host = host
         self.write_limit = write_limit
+        #: What steps have read for their caller, by their names: a ROM.
+        self.taken: dict[str, bytes] = {}
 
     def write(self, path: str, text: str, *, limit: float | None = None) -> None:
         """Write a line to a kernel file, in one write(2), in a process of its own.
@@ -43,7 +49,7 @@ class Machine:
 
         Raises:
             NeedsRoot: this user may not.
-            WriteBlocked: it has not returned in time; it goes on without us.
+            WriteBlocked: it has not returned in time; says whether it goes on without us.
             WriteFailed: the kernel refused it, with the reason.
         """
         limit = self.write_limit if limit is None else limit
@@ -54,14 +60,85 @@ class Machine:
             why = os.strerror(number).lower()
             raise WriteFailed(path, f"the kernel refuses {text!r}: {why}", number=number)
 
+    def put_file(self, path: str, text: str) -> None:
+        """Make an ordinary file, whole or not at all; its folder too where there is none.
+
+        Raises:
+            NeedsRoot: this user may not.
+            WriteFailed: it cannot be written.
+        """
+        place = Path(path)
+        half = place.with_name(f".{place.name}.{os.getpid()}")
+        try:
+            place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            try:
+                half.write_text(text, encoding="utf-8")
+                half.chmod(0o644)
+                half.replace(place)
+            finally:
+                half.unlink(missing_ok=True)
+        except OSError as error:
+            raise _not_written(path, error) from None
+
+    def drop_file(self, path: str) -> None:
+        """Remove an ordinary file, and its folder if that is empty then.
+
+        Raises:
+            NeedsRoot: this user may not.
+            WriteFailed: it cannot be removed.
+        """
+        try:
+            Path(path).unlink(missing_ok=True)
+        except OSError as error:
+            raise _not_written(path, error) from None
+        with contextlib.suppress(OSError):
+            Path(path).parent.rmdir()
+
+    def give_file(self, path: str, uid: int, gid: int) -> None:
+        """Change the owner and the group of a node; -1 leaves one as it is.
+
+        Raises:
+            NeedsRoot: this user may not.
+            WriteFailed: it is not there.
+        """
+        try:
+            os.chown(path, uid, gid, follow_symlinks=False)
+        except OSError as error:
+            raise _not_written(path, error) from None
+
+    def make_folder(self, path: str) -> None:
+        """Make a folder that everybody can enter.
+
+        Raises:
+            NeedsRoot: this user may not.
+            WriteFailed: it cannot be made, or is there already.
+        """
+        try:
+            Path(path).mkdir(mode=0o755)
+        except OSError as error:
+            raise _not_written(path, error) from None
+
+    def drop_folder(self, path: str) -> None:
+        """Remove a folder with the files and sockets in it.
+
+        Raises:
+            NeedsRoot: this user may not.
+            WriteFailed: it cannot be removed.
+        """
+        try:
+            shutil.rmtree(path)  # it follows no link
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _not_written(path, error) from None
+
     def run(self, *argv: str, limit: float = PROGRAM_LIMIT) -> Transcript:
         """Run a program that changes the host; what it said.
 
         Raises:
             PassthroughError: it is not installed, or does not end in time.
         """
-        env = {**os.environ, "LC_ALL": "C"}
-        env["PATH"] = f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
+        env = {**os.environ, "LC_ALL": "C", "PATH": search_path()}
         try:
             program = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -101,6 +178,21 @@ class Machine:
         return done
 
 
+def owner_of(path: str) -> tuple[int, int] | None:
+    """Owner and group of a node; None where there is none."""
+    try:
+        status = Path(path).lstat()
+    except FileNotFoundError:
+        return None
+    return status.st_uid, status.st_gid
+
+
+def _not_written(path: str, error: OSError) -> PassthroughError:
+    if error.errno in _REFUSED and os.geteuid() != 0:
+        return NeedsRoot(f"{path}: writing it needs root", hint="run it with sudo")
+    return WriteFailed(path, (error.strerror or str(error)).lower(), number=error.errno or 0)
+
+
 def _write_apart(path: str, data: bytes, limit: float) -> int:
     """Write in a child; the error's number, 0 if there was none.
 
@@ -126,7 +218,15 @@ def _write_apart(path: str, data: bytes, limit: float) -> int:
         ready = select.poll()
         ready.register(watch, select.POLLIN)
         if not ready.poll(limit * 1000):
-            raise WriteBlocked(path, limit, pid, _wchan(pid), _last_words(pid))
+            blocked = WriteBlocked(path, limit, pid, _wchan(pid), _last_words(pid))
+            # What ends now has done nothing. A driver that cannot be stopped goes on, and what it
+            # does when it is free again nobody has taken into account.
+            os.kill(pid, signal.SIGKILL)
+            blocked.goes_on = not ready.poll(_DYING * 1000)
+            if not blocked.goes_on:
+                os.waitpid(pid, 0)
+                blocked.hint = "it was stopped; dmesg may say what the driver waited for"
+            raise blocked
     finally:
         os.close(watch)
     _, status = os.waitpid(pid, 0)
@@ -190,8 +290,9 @@ def locked(folder: Path) -> Iterator[None]:
             raise Locked(
                 f"another passthrough run is at work (process {who})", hint="wait for its end"
             ) from None
-        os.ftruncate(fd, 0)
-        os.write(fd, f"{os.getpid()}\n".encode())
+        with contextlib.suppress(OSError):  # a full disk: who holds it is only for messages
+            os.ftruncate(fd, 0)
+            os.write(fd, f"{os.getpid()}\n".encode())
         yield
     finally:
         os.close(fd)

@@ -21,6 +21,8 @@ class Plan:
         notes: what the user should know before it runs.
         keeps: whether its effect is wanted for a while, and `reattach` or the end of a session
             takes it back; until then it is neither pending nor over.
+        held: whether that while is the life of the run itself, which holds its journal
+            (`passthrough.journal.hold`): when nobody does any longer, it is pending.
     """
 
     title: str
@@ -28,6 +30,7 @@ class Plan:
     findings: tuple[Finding, ...] = ()
     notes: tuple[str, ...] = ()
     keeps: bool = False
+    held: bool = False
 
     @property
     def blockers(self) -> tuple[Finding, ...]:

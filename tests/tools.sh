@@ -11,6 +11,7 @@ seabios:/usr/share/seabios/bios.bin
 pciutils:lspci
 ipxe-qemu:/usr/lib/ipxe/qemu/efi-e1000.rom
 acpica-tools:iasl
+libvirt-clients:virt-xml-validate
 kmod:/sbin/modprobe
 gcc:gcc
 make:make

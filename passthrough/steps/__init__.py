@@ -4,15 +4,39 @@ from __future__ import annotations
 
 from passthrough.step import Step
 from passthrough.steps.attribute import SetAttribute
+from passthrough.steps.bbswitch import SetBbswitch
 from passthrough.steps.driver import Bind, Unbind
+from passthrough.steps.folder import MakeFolder
+from passthrough.steps.framebuffer import ReleaseFramebuffer
+from passthrough.steps.guard import Guard
+from passthrough.steps.mdev import CreateMdev
 from passthrough.steps.module import LoadModule, UnloadModule, load_vfio
+from passthrough.steps.nvhda import SetNvhda
+from passthrough.steps.nvidia import PersistenceOff, RefreshGpu
+from passthrough.steps.owner import GiveNode
 from passthrough.steps.presence import Remove, Rescan
+from passthrough.steps.probe import Probe
+from passthrough.steps.program import RunProgram
+from passthrough.steps.reset import Confirm, ResetDevice
+from passthrough.steps.rom import ReadRom
+from passthrough.steps.runtime_pm import AwaitPower, SetPowerControl
+from passthrough.steps.tap import MakeTap
+from passthrough.steps.unit import RunUnit
 
-__all__ = ["KINDS", "Bind", "LoadModule", "Remove", "Rescan", "SetAttribute", "Unbind",
-           "UnloadModule", "load_vfio"]  # fmt: skip
+__all__ = [
+    "KINDS", "AwaitPower", "Bind", "Confirm", "CreateMdev", "GiveNode", "Guard", "LoadModule",
+    "MakeFolder", "MakeTap", "PersistenceOff", "Probe", "ReadRom", "RefreshGpu",
+    "ReleaseFramebuffer", "Remove", "Rescan", "ResetDevice", "RunProgram", "RunUnit",
+    "SetAttribute", "SetBbswitch", "SetNvhda", "SetPowerControl", "Unbind", "UnloadModule",
+    "load_vfio",
+]  # fmt: skip
+
+_STEPS: tuple[type[Step], ...] = (
+    AwaitPower, Bind, Confirm, CreateMdev, GiveNode, Guard, LoadModule, MakeFolder, MakeTap,
+    PersistenceOff, Probe, ReadRom, RefreshGpu, ReleaseFramebuffer, Remove, Rescan, ResetDevice,
+    RunProgram, RunUnit, SetAttribute, SetBbswitch, SetNvhda, SetPowerControl, Unbind,
+    UnloadModule,
+)  # fmt: skip
 
 #: What journals may name.
-KINDS: dict[str, type[Step]] = {
-    step.kind: step
-    for step in (SetAttribute, Bind, Unbind, LoadModule, UnloadModule, Remove, Rescan)
-}
+KINDS: dict[str, type[Step]] = {step.kind: step for step in _STEPS}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from diag.device import DEVICES
 from passthrough.errors import Refused
 from passthrough.step import Reversal, State, Step
 from passthrough.steps.driver import give
@@ -101,6 +104,26 @@ def load_vfio() -> LoadModule:
     return LoadModule("vfio-pci", along=VFIO)
 
 
+@contextlib.contextmanager
+def _let_in(machine: Machine, addresses: list[str]) -> Iterator[None]:
+    """While a module is loaded any driver may take these functions.
+
+    NVIDIA's module refuses to be loaded (ENODEV) where an override keeps it off its only card.
+    """
+    kept = {}
+    for address in addresses:
+        path = f"{DEVICES}/{address}/driver_override"
+        now = machine.host.text(path)
+        if now not in (None, "", "(null)"):
+            kept[path] = str(now)
+            machine.write(path, "")
+    try:
+        yield
+    finally:
+        for path, value in kept.items():
+            machine.write(path, value)
+
+
 @dataclass(frozen=True, slots=True)
 class UnloadModule(Step):
     """Unload a module; the functions that its driver had are left without one.
@@ -155,7 +178,8 @@ class UnloadModule(Step):
         if before is None:
             return
         if not is_loaded(machine.host, self.module):
-            machine.must_run("modprobe", self.module)
+            with _let_in(machine, before):
+                machine.must_run("modprobe", self.module)
         drivers = [
             name.removeprefix("pci:")
             for name in machine.host.names(f"{folder_of(self.module)}/drivers") or ()

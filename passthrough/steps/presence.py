@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -35,12 +36,34 @@ def is_present(host: Host, address: str) -> bool:
     return host.exists(f"{DEVICES}/{address}")
 
 
-def _settings(host: Host, address: str) -> dict[str, str | None]:
+def settings_of(host: Host, address: str) -> dict[str, str | None]:
+    """What a function loses when it is removed: its driver, and what was set."""
     kept: dict[str, str | None] = {"driver": driver_of(host, address)}
     for name in _KEPT:
         text = host.text(f"{DEVICES}/{address}/{name}")
         kept[name] = "" if text == "(null)" else text
     return kept
+
+
+def put_back(machine: Machine, address: str, kept: Mapping[str, str | None]) -> None:
+    """Give a function that was found again what `settings_of` has read.
+
+    Raises:
+        Refused: it is not there.
+        PassthroughError: the kernel refuses.
+    """
+    host = machine.host
+    if not is_present(host, address):
+        raise Refused(
+            f"{address} was not found again",
+            hint="is it switched on? A rescan finds only what has power (D0)",
+        )
+    now = settings_of(host, address)
+    for name in _KEPT:
+        value = kept[name]
+        if value is not None and value != now[name]:
+            machine.write(f"{DEVICES}/{address}/{name}", value)
+    give(machine, address, kept["driver"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +93,7 @@ class Remove(Step):
         if not is_present(host, self.address):
             return None
         whole = [self.address, *(a for a in self.behind if is_present(host, a))]
-        return {address: _settings(host, address) for address in whole}
+        return {address: settings_of(host, address) for address in whole}
 
     def disturbed(self, after: State, now: State) -> bool:
         """Never: any rescan finds it again, and the way back begins with what was found."""
@@ -111,16 +134,7 @@ class Remove(Step):
         if not all(is_present(host, address) for address in before):
             machine.write(RESCAN, "1")
         for address, kept in before.items():
-            if not is_present(host, address):
-                raise Refused(
-                    f"{address} was not found again",
-                    hint="is it switched on? A rescan finds only what has power (D0)",
-                )
-            now = _settings(host, address)
-            for name in _KEPT:
-                if kept[name] is not None and kept[name] != now[name]:
-                    machine.write(f"{DEVICES}/{address}/{name}", kept[name])
-            give(machine, address, kept["driver"])
+            put_back(machine, address, kept)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from diag.device import PciDevice
 from diag.host import Host
+from diag.inventory import Inventory
+from diag.pci import PciAddress
 from passthrough.engine import Watch, execute, find_pending, recover
 from passthrough.errors import PassthroughError, StepFailed
 from passthrough.journal import Places
@@ -41,8 +44,12 @@ def host_state() -> dict[str, object]:
         state[device.name] = [
             driver.readlink().name if driver.is_symlink() else None,
             group.readlink().name if group.is_symlink() else None,
-            *(text(device / name) for name in ("driver_override", "power/control", "enable")),
-            *(text(device / name) for name in ("d3cold_allowed", "reset_method", "power_state")),
+            *(text(device / name) for name in ("driver_override", "power/control")),
+            *(text(device / name) for name in ("d3cold_allowed", "reset_method")),
+            # A function without power management has no state until something sets one, and
+            # bbswitch counts up each time that it is loaded.
+            (text(device / "power_state") or "").replace("unknown", "D0"),
+            text(device / "enable") != "0",
         ]
     modules = Path("/proc/modules").read_text().splitlines()
     state["modules"] = sorted(line.split()[0] for line in modules)
@@ -80,15 +87,33 @@ def interrupt_at(point: str, step: int) -> Watch:
     return watch
 
 
+#: The trials that are made of longer plans: what is done, at which point, at which steps of six.
+_THINNED = {("kill", "done", step) for step in range(6)} | {
+    ("fail", "effect", 0), ("interrupt", "effect", 3),
+}  # fmt: skip
+
+
 def trials(
-    plan_of: Callable[[], Plan], machine: Machine, places: Places
+    plan_of: Callable[[], Plan], machine: Machine, places: Places, *, thin: int = 0
 ) -> tuple[int, list[dict[str, object]]]:
-    """All trials of one plan; how many, and those after which the host was another one."""
+    """All trials of one plan; how many, and those after which the host was another one.
+
+    Thin: killed between effect and journal at every step, failed or ended at every third; where
+    `thin` is more than 1, only at each `thin`-th step.
+    """
     before = host_state()
     count, wrong = 0, []
+    if thin:
+        # The host is the same each time, and so is the plan; looking it all up takes its time.
+        once = plan_of()
+        plan_of = lambda: once  # noqa: E731  (the same call for both)
     for step in range(len(plan_of().steps)):
         for point in ("begin", "effect", "done"):
             for name, make in (("kill", kill_at), ("fail", fail_at), ("interrupt", interrupt_at)):
+                if thin and (name, point, step % 6) not in _THINNED:
+                    continue
+                if thin > 1 and step % thin:
+                    continue
                 count += 1
                 said = one(plan_of(), machine, places, make(point, step), apart=name == "kill")
                 left: list[object] = []
@@ -147,7 +172,98 @@ def again(gpu: str, audio: str, port: str) -> Plan:
     )  # fmt: skip
 
 
-PLANS = {"handover": handover, "again": again}
+def power_off(_gpu: str, _audio: str, _port: str) -> Plan:
+    """The card is switched off, by what this machine has for it."""
+    from passthrough.power.plan import plan_power
+
+    return plan_power(Inventory(Host()), on=False)
+
+
+def power_on(_gpu: str, _audio: str, _port: str) -> Plan:
+    """The card is switched on again."""
+    from passthrough.power.plan import plan_power
+
+    return plan_power(Inventory(Host()), on=True)
+
+
+def detach(gpu: str, _audio: str, _port: str) -> Plan:
+    """Both functions go to vfio-pci, as the command does it."""
+    from passthrough.detach import plan_detach
+
+    return plan_detach(*_card(gpu))
+
+
+def reset_full(gpu: str, _audio: str, _port: str) -> Plan:
+    """All twelve steps of the field reports."""
+    from passthrough.reset import Form, plan_reset
+
+    return plan_reset(*_card(gpu), form=Form.FULL)
+
+
+def reset_short(gpu: str, _audio: str, _port: str) -> Plan:
+    """Those that suffice for most cards."""
+    from passthrough.reset import Form, plan_reset
+
+    return plan_reset(*_card(gpu), form=Form.SHORT)
+
+
+def refresh(gpu: str, _audio: str, _port: str) -> Plan:
+    """NVIDIA's driver has the GPU for a while."""
+    from passthrough.refresh import plan_refresh
+
+    return plan_refresh(*_card(gpu))
+
+
+def read_rom(gpu: str, _audio: str, _port: str) -> Plan:
+    """The ROM BAR is switched on and off."""
+    from passthrough.romdump import Via, plan_dump
+
+    return plan_dump(*_card(gpu), Via.BAR)
+
+
+def session(gpu: str, _audio: str, _port: str) -> Plan:
+    """What a guest needs besides its card: a folder, its node, a program that listens, a TAP."""
+    from passthrough.steps import (
+        Bind,
+        GiveNode,
+        MakeFolder,
+        MakeTap,
+        RunProgram,
+        SetAttribute,
+        load_vfio,
+    )
+
+    folder, uid = "/run/trial", 65534
+    listens = RunProgram(
+        "trial/sleep", ("sleep", "1000"), uid, f"{folder}.log", (f"{folder}/socket",)
+    )
+    return Plan(
+        "a session",
+        (
+            load_vfio(), SetAttribute(f"{DEVICES}/{gpu}/driver_override", "vfio-pci"),
+            Bind(gpu, "vfio-pci"), MakeFolder(folder, uid), GiveNode(f"{DEVICES}/{gpu}", uid),
+            listens, MakeTap("trial0", uid),
+        ),
+    )  # fmt: skip
+
+
+def _card(gpu: str) -> tuple[Inventory, PciDevice]:
+    machine = Inventory(Host())
+    device = machine.device(PciAddress.parse(gpu))
+    assert device is not None
+    return machine, device
+
+
+PLANS = {
+    "power off": power_off, "power on": power_on, "handover": handover, "again": again,
+    "session": session,
+}  # fmt: skip
+
+#: Longer ones, of which not every trial is made. The short reset takes steps of the full one.
+THIN = {
+    "detach": (detach, 1), "reset full": (reset_full, 1), "reset short": (reset_short, 3),
+    "refresh": (refresh, 1), "read rom": (read_rom, 1),
+}  # fmt: skip
 
 
 def main() -> None:
@@ -155,7 +271,8 @@ def main() -> None:
     machine = Machine(Host())
     with tempfile.TemporaryDirectory() as folder:
         places = Places(Path(folder, "run"), Path(folder, "lib"))
-        count, wrong = trials(lambda: PLANS[kind](gpu, audio, port), machine, places)
+        make, thin = THIN[kind] if kind in THIN else (PLANS[kind], 0)
+        count, wrong = trials(lambda: make(gpu, audio, port), machine, places, thin=thin)
     print(json.dumps({"trials": count, "wrong": wrong}))
 
 

@@ -1,0 +1,280 @@
+"""``passthrough vm``: profiles, and what becomes of them."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from passthrough.cli.outcome import answering
+from passthrough.cli.root import Root, inventory_of
+from romkit.cli.options import Force, Json
+from romkit.cli.status import BAD_INPUT, BLOCKED
+from romkit.cli.terminal import print_json, say, shown, style_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from passthrough.vm.capabilities import Capabilities
+    from passthrough.vm.guest import Guest, OwnFile
+    from passthrough.vm.profile import Profile
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Profiles of VMs, and what becomes of them."
+)
+
+ProfileFile = Annotated[
+    Path, typer.Argument(metavar="PROFILE", help="The profile (TOML).", readable=False)
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="FILE", help="Where to.", show_default=False),
+]
+Install = Annotated[bool, typer.Option("--install", help="Start from the installation medium.")]
+Files = Annotated[
+    bool,
+    typer.Option("--files", help="Also write what it names: tables, the firmware's variables."),
+]
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the VM is called.")],
+    gpu: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="The GPU it gets.", show_default=False)
+    ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EXAMPLE",
+            help="Start from an example: acer-nitro-5, clevo-p650hp6.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Output = None,
+    force: Force = False,
+) -> None:
+    """Write a profile in which every key stands with what it does. NAME.toml unless told."""
+    from diag.cli.output import write_output
+    from passthrough.cli.root import address_of
+    from passthrough.vm.kinds import NAME, Wrong
+    from passthrough.vm.template import example_names, example_text, renamed, template_text
+
+    try:
+        NAME.read(name)
+    except Wrong as wrong:
+        raise typer.BadParameter(f"{wrong}; allowed: {NAME.allowed}") from None
+    if like is not None and like not in example_names():
+        raise typer.BadParameter(f"no example {like}: there are {', '.join(example_names())}")
+    address = address_of(gpu)
+    text = renamed(example_text(like), name) if like else template_text(name, address)
+    place = output or Path(f"{name}.toml")
+    write_output(place, text.encode(), force=force)
+    if str(place) != "-":
+        say(shown(place))
+
+
+@app.command()
+def argv(
+    path: ProfileFile,
+    install: Install = False,
+    root: Root = None,
+    files: Files = False,
+    as_json: Json = False,
+) -> None:
+    """Print QEMU's command line. Fails (3) where this QEMU would not take it."""
+    from passthrough.vm.qemu import build_argv
+
+    with _reporting(as_json):
+        guest, known = _guest(path, root, install=install)
+        line = build_argv(guest, known)
+    if files:
+        _write(line.files, root)
+    if as_json:
+        print_json({"argv": list(line.argv), "files": _records(line.files), "notes": line.notes})
+        return
+    say(str(line))
+    _notes(line.notes, line.files, written=files)
+
+
+@app.command()
+def xml(
+    path: ProfileFile,
+    install: Install = False,
+    root: Root = None,
+    files: Files = False,
+    as_json: Json = False,
+) -> None:
+    """Print libvirt's domain, for `virsh define`; on stderr what AppArmor has to be told."""
+    from passthrough.vm.libvirt import build_domain
+    from passthrough.vm.qemu import build_argv
+
+    with _reporting(as_json):
+        guest, known = _guest(path, root, install=install)
+        build_argv(guest, known)  # what QEMU would not take, it would not take from libvirt
+        domain = build_domain(guest)
+    if files:
+        _write(domain.files, root)
+    if as_json:
+        print_json({"xml": domain.xml, "apparmor": list(domain.hidden_files),
+                    "files": _records(domain.files), "notes": domain.notes})  # fmt: skip
+        return
+    say(domain.xml.rstrip("\n"))
+    if domain.hidden_files:
+        say("AppArmor: /etc/apparmor.d/local/abstractions/libvirt-qemu needs", err=True)
+        for rule in domain.hidden_files:
+            say(f"  {shown(rule)}", err=True)
+    _notes(domain.notes, domain.files, written=files)
+
+
+@app.command()
+def check(
+    ctx: typer.Context,
+    path: ProfileFile,
+    install: Install = False,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Would this VM start here? Fails (1) where something stands in its way."""
+    from diag.render.report import report_text
+    from passthrough.vm.check import check_profile
+    from romkit.finding import blocking
+
+    with _reporting(as_json):
+        profile = _profile(path)
+        findings = check_profile(profile, inventory_of(root).host, install=install).findings
+    if as_json:
+        print_json({"profile": profile.name, "findings": [f.as_json() for f in findings]})
+    else:
+        say(report_text(profile.name, findings, style_of(ctx)))
+    if blocking(findings):
+        raise typer.Exit(BLOCKED)
+
+
+@app.command("import")
+def import_(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="libvirt's XML (virsh dumpxml), or a script or line that starts QEMU.",
+            readable=False,
+        ),
+    ],
+    output: Output = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Make a profile of a VM that is there already; on stderr what is not in it."""
+    from diag.cli.output import write_output
+    from passthrough.vm.imported import import_vm
+
+    with _reporting(as_json):
+        text = _text(path, "description of a VM")
+        # The profile names files as its folder sees them.
+        name = _name_of(path)
+        made = import_vm(text, name=name, folder=str((output or path).absolute().parent))
+    if as_json:
+        print_json({"profile": made.text, "left": list(made.left)})
+        return
+    write_output(output or Path("-"), made.text.encode(), force=force)
+    for left in made.left:
+        say(f"left out: {shown(left)}", err=True)
+
+
+def _name_of(path: Path) -> str:
+    import re
+
+    plain = re.sub(r"[^A-Za-z0-9_.+-]+", "-", path.stem).strip("-._+")
+    return plain[:64] or "imported"
+
+
+@contextlib.contextmanager
+def _reporting(as_json: bool) -> Iterator[None]:
+    """A profile's mistakes end the command (3), a line for each."""
+    from passthrough.vm.problem import BadProfile
+
+    with answering(as_json):
+        try:
+            yield
+        except BadProfile as bad:
+            if as_json:
+                problems = [problem.as_json() for problem in bad.problems]
+                print_json({"error": f"{bad.file} is no profile for here", "hint": bad.hint,
+                            "problems": problems, "status": BAD_INPUT})  # fmt: skip
+            for problem in bad.problems:
+                say(f"passthrough: {shown(problem.text(bad.file))}", err=True)
+            if bad.hint:
+                say(f"  try: {shown(bad.hint)}", err=True)
+            raise typer.Exit(BAD_INPUT) from None
+
+
+def _text(path: Path, kind: str) -> str:
+    """An input as text.
+
+    Raises:
+        DiagError: it cannot be read, or is no text.
+    """
+    from diag.errors import DiagError
+    from romkit.cli.files import bounded, input_name, opened
+
+    name = input_name(path)
+    try:
+        with opened(path) as stream:
+            return bounded(stream, kind).decode("utf-8-sig")
+    except OSError as err:
+        hint = "passthrough vm new NAME" if isinstance(err, FileNotFoundError) else ""
+        raise DiagError(f"{name}: {(err.strerror or str(err)).lower()}", hint=hint) from None
+    except UnicodeDecodeError as err:
+        raise DiagError(f"{name}: no UTF-8 text: byte {err.start:#x}") from None
+
+
+def _profile(path: Path) -> Profile:
+    from passthrough.vm.parse import parse_profile
+    from romkit.cli.files import input_name, is_standard
+
+    folder = Path.cwd() if is_standard(path) else path.absolute().parent
+    return parse_profile(_text(path, "profile"), file=input_name(path), folder=str(folder))
+
+
+def _guest(path: Path, root: Path | None, *, install: bool) -> tuple[Guest, Capabilities]:
+    from passthrough.vm.capabilities import Capabilities
+    from passthrough.vm.guest import read_guest
+
+    profile, machine = _profile(path), inventory_of(root)
+    known = Capabilities(machine.host)
+    return read_guest(profile, machine, install=install, capabilities=known), known
+
+
+def _write(files: Iterable[OwnFile], root: Path | None) -> None:
+    """Make the VM's own files; a copy that is there stays."""
+    from diag.cli.output import write_output
+
+    if root is not None:
+        raise typer.BadParameter("--files writes on this machine only: leave --root out")
+    for file in files:
+        place = Path(file.path)
+        if place.exists() and not file.anew:
+            continue
+        data = file.data
+        if data is None:
+            data = Path(file.copy_of).read_bytes()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_output(place, data, force=True)
+
+
+def _records(files: Iterable[OwnFile]) -> list[dict[str, object]]:
+    return [
+        {"path": f.path, "copy_of": f.copy_of, "size": None if f.data is None else len(f.data)}
+        for f in files
+    ]
+
+
+def _notes(notes: Iterable[str], files: Iterable[OwnFile], *, written: bool) -> None:
+    for note in notes:
+        say(f"note: {shown(note)}", err=True)
+    missing = [file.path for file in files if not Path(file.path).exists()]
+    if missing and not written:
+        say(f"note: {len(missing)} files that it names are not there yet: --files", err=True)

@@ -1,0 +1,161 @@
+"""The plan that makes a guest run: its card, parts of another, memory, network, TPM, QEMU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from diag.device import DEVICES
+from passthrough.detach import AudioPolicy, plan_detach
+from passthrough.journal import VOLATILE
+from passthrough.plan import Plan
+from passthrough.programs import FIRST_SOCKET
+from passthrough.steps import GiveNode, MakeFolder, RunProgram, SetAttribute
+from passthrough.steps.mdev import MDEVS
+from passthrough.vm.mdev import mdev_findings, mdev_steps
+from passthrough.vm.monitor import PATIENCE
+from passthrough.vm.network import bridge_findings, tap_steps, vde_findings, vde_steps
+from passthrough.vm.tpm import tpm_findings, tpm_steps
+from romkit.finding import Finding, Severity, Verdict
+
+if TYPE_CHECKING:
+    from diag.inventory import Inventory
+    from passthrough.programs import User
+    from passthrough.step import Step
+    from passthrough.vm.guest import Guest
+    from passthrough.vm.qemu import CommandLine
+
+#: Bytes that QEMU pins besides the guest's memory: libvirt's choice too.
+_BESIDES = 1 << 30
+_PAGES = {"2M": ("hugepages-2048kB", 2 << 20), "1G": ("hugepages-1048576kB", 1 << 30)}
+_AUDIO = {
+    "pass": AudioPolicy.VFIO_PCI, "vfio-pci": AudioPolicy.VFIO_PCI, "none": AudioPolicy.NONE,
+    "pci-stub": AudioPolicy.PCI_STUB,
+}  # fmt: skip
+
+
+def title_of(name: str) -> str:
+    """What the run of a guest is called in the journal."""
+    return f"launch {name}"
+
+
+def folder_of(name: str) -> str:
+    """Where the sockets of a guest's session are."""
+    return f"{VOLATILE}/guest-{name}"
+
+
+def monitor_of(name: str) -> str:
+    """The socket of a guest's monitor."""
+    return f"{folder_of(name)}/monitor"
+
+
+def plan_launch(
+    inventory: Inventory,
+    guest: Guest,
+    line: CommandLine,
+    user: User,
+    *,
+    patience: float = PATIENCE,
+    strangers: bool = False,
+) -> Plan:
+    """A plan that makes a guest run: card, parts of it, memory, network, TPM, QEMU.
+
+    Args:
+        inventory: the machine.
+        guest: what is to run.
+        line: its QEMU command line.
+        user: who QEMU is run as.
+        patience: seconds that the guest may take to shut down when it must.
+        strangers: whether what else is in the GPU's group goes too.
+
+    Raises:
+        Unreadable: sysfs cannot be read.
+    """
+    profile, host = guest.profile, inventory.host
+    name, uid = profile.name, user.uid
+    logs = folder_of(name)
+    steps: list[Step] = []
+    findings = list(_findings(inventory, guest, user))
+    notes: list[str] = list(line.notes)
+    if profile.cpu.isolate:
+        notes.append("cpu.isolate is not carried out: the host's programs stay on all CPUs")
+    device = None if guest.gpu is None else inventory.device(guest.gpu.source)
+    if guest.gpu is not None and device is None:
+        findings.append(_blocks("launch.no-gpu", f"there is no {guest.gpu.source}",
+                                "passthrough power on, or diag gpu"))  # fmt: skip
+    if device is not None:
+        audio = _AUDIO[profile.gpu.audio]
+        detach = plan_detach(inventory, device, audio=audio, strangers=strangers)
+        steps += detach.steps
+        findings += detach.findings
+    # Its folder comes early: what is in it goes last.
+    steps.append(MakeFolder(folder_of(name), uid))
+    if device is not None:
+        steps.append(GiveNode(f"{DEVICES}/{device.address}", uid))
+    part = profile.integrated
+    if part.mdev and part.address is not None:
+        findings += mdev_findings(inventory, part.address, part.mdev, profile.mdev_uuid)
+        steps += mdev_steps(part.address, part.mdev, profile.mdev_uuid)
+        steps.append(GiveNode(f"{MDEVS}/{profile.mdev_uuid}", uid))
+    if profile.memory.hugepages != "none":
+        steps += _hugepages(inventory, guest)
+    for card in guest.cards:
+        network = card.network
+        if network.kind == "vde":
+            findings += vde_findings(host, network.socket)
+            steps += vde_steps(host, name, network.socket, uid, logs)
+        elif network.kind == "tap":
+            steps += tap_steps(network.interface, uid)
+        elif network.kind == "bridge":
+            findings += bridge_findings(host, network.interface)
+    if profile.tpm.kind == "emulator":
+        findings += tpm_findings(host)
+        own = profile.own_folder
+        steps += tpm_steps(name, f"{own}/swtpm.sock", own, uid, logs, version=profile.tpm.version)
+    steps.append(_qemu(guest, line, uid, patience))
+    return Plan(title_of(name), tuple(steps), tuple(findings), tuple(notes), keeps=True, held=True)
+
+
+def _qemu(guest: Guest, line: CommandLine, uid: int, patience: float) -> Step:
+    profile = guest.profile
+    pinned = guest.gpu is not None or profile.integrated.mdev or profile.memory.lock
+    # QEMU is given the socket that it listens at: whoever comes early waits in it.
+    chardev = f"socket,id=session,fd={FIRST_SOCKET},server=on,wait=off"
+    argv = (*line.argv, "-chardev", chardev, "-mon", "chardev=session,mode=control")
+    return RunProgram(
+        f"{profile.name}/qemu", argv, uid, f"{folder_of(profile.name)}-qemu.log",
+        (monitor_of(profile.name),), monitor=monitor_of(profile.name),
+        memlock=profile.memory.size + _BESIDES if pinned else 0, patience=patience,
+    )  # fmt: skip
+
+
+def _hugepages(inventory: Inventory, guest: Guest) -> Iterator[Step]:
+    folder, size = _PAGES[guest.profile.memory.hugepages]
+    path = f"/sys/kernel/mm/hugepages/{folder}"
+    need = -(-guest.profile.memory.size // size)
+    free = int(inventory.host.text(f"{path}/free_hugepages") or 0)
+    have = int(inventory.host.text(f"{path}/nr_hugepages") or 0)
+    if free < need:
+        # Memory in one piece is easier to find when caches are small.
+        yield SetAttribute(f"{path}/nr_hugepages", str(have + need - free))
+
+
+def _findings(inventory: Inventory, guest: Guest, user: User) -> Iterator[Finding]:
+    host, profile = inventory.host, guest.profile
+    if user.uid == 0:
+        yield Finding(
+            "launch.root", Verdict.FAIL, Severity.WARNING, "QEMU",
+            "QEMU would run as root: a guest that breaks out of it has the whole machine", (),
+            "call it by sudo from your own account, or name one: --user NAME", "",
+        )  # fmt: skip
+    if profile.machine.accel == "kvm" and not host.exists("/dev/kvm"):
+        yield _blocks("launch.kvm", "there is no /dev/kvm",
+                      "switch virtualisation on in the firmware's setup; modprobe kvm_intel or "
+                      "kvm_amd")  # fmt: skip
+    if not host.has_program(guest.program) and not host.exists(guest.program):
+        yield _blocks("launch.qemu", f"{guest.program} is not installed",
+                      "install qemu-system-x86")  # fmt: skip
+
+
+def _blocks(check: str, title: str, remedy: str) -> Finding:
+    return Finding(check, Verdict.FAIL, Severity.BLOCKER, "launch", title, (), remedy, "")

@@ -1,0 +1,1 @@
+"""A card's power: what switches it, what that leads to, and the shortest way to what is wanted."""

@@ -1,0 +1,1 @@
+"""Plans, runs and the state of a card, for people. Values in, text out."""
