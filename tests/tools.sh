@@ -16,6 +16,9 @@ kmod:/sbin/modprobe
 gcc:gcc
 make:make
 strace:strace
+swtpm:swtpm
+vde2:vde_switch
+genisoimage:isoinfo
 python3-hivex:/usr/lib/python3/dist-packages/hivex
 "
 missing=""

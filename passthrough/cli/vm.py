@@ -250,7 +250,9 @@ def _guest(path: Path, root: Path | None, *, install: bool) -> tuple[Guest, Capa
 
 def _write(files: Iterable[OwnFile], root: Path | None) -> None:
     """Make the VM's own files; a copy that is there stays."""
+    from diag.cli.files import fail
     from diag.cli.output import write_output
+    from diag.errors import DiagError
 
     if root is not None:
         raise typer.BadParameter("--files writes on this machine only: leave --root out")
@@ -258,10 +260,12 @@ def _write(files: Iterable[OwnFile], root: Path | None) -> None:
         place = Path(file.path)
         if place.exists() and not file.anew:
             continue
-        data = file.data
-        if data is None:
-            data = Path(file.copy_of).read_bytes()
-        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            data = Path(file.copy_of).read_bytes() if file.data is None else file.data
+            place.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            known = DiagError((err.strerror or str(err)).lower(), hint="a folder of your own")
+            fail(err.filename or str(place), known)
         write_output(place, data, force=True)
 
 

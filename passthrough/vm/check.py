@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from diag.checks.check import Check
+from diag.checks.host import kvm, kvm_permission, vfio_permission
 from diag.checks.iommu import IOMMU_CHECKS
 from diag.checks.memory import MEMORY_CHECKS
 from diag.checks.vm import VM_CHECKS
@@ -57,7 +58,9 @@ def check_profile(profile: Profile, host: Host, *, install: bool = False) -> Che
     machine = Inventory(host, vm_text=str(line))
     found = [_accepted(profile, known)]
     with_gpu = guest.gpu is not None
-    for check in (*IOMMU_CHECKS, *VM_CHECKS) if with_gpu else ():
+    for check in (kvm, kvm_permission) if profile.machine.accel == "kvm" else ():
+        found += check.run(machine)
+    for check in (vfio_permission, *IOMMU_CHECKS, *VM_CHECKS) if with_gpu else ():
         found += [f for f in check.run(machine) if _concerns(f, guest) and f.check not in _ANSWERED]
     for check in MEMORY_CHECKS:
         # Without a GPU nothing is pinned.

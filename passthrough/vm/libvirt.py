@@ -7,7 +7,6 @@ what AppArmor has to be told of.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement, indent, register_namespace, tostring
 
@@ -144,7 +143,7 @@ def _features(domain: Element, guest: Guest) -> None:
                 put(hyperv, feature, state="on")
         if hide.vendor_id:
             put(hyperv, "vendor_id", state="on", value=hide.vendor_id)
-    if hide.kvm:
+    if hide.kvm and kvm:
         put(put(features, "kvm"), "hidden", state="on")
     put(features, "vmport", state="off")
     if kvm:
@@ -361,8 +360,3 @@ def _tpm(devices: Element, guest: Guest) -> None:
         put(element, "backend", type="emulator", version=tpm.version)
     else:
         put(put(element, "backend", type="passthrough"), "device", path="/dev/tpm0")
-
-
-def apparmor_rules(domain: Domain) -> Iterator[str]:
-    """The rules for /etc/apparmor.d/local/abstractions/libvirt-qemu."""
-    yield from domain.hidden_files

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from posixpath import join, normpath
 
-from passthrough.vm import sections
+from passthrough.vm import device_sections, machine_sections
 from passthrough.vm.key import Key
 from passthrough.vm.kinds import NAME
 from passthrough.vm.problem import BadProfile, Problem
@@ -35,24 +35,26 @@ class Profile:
     file: str = "profile"
     folder: str = "/"
     lines: Mapping[Path, int] = field(default_factory=dict, compare=False)
-    machine: sections.Machine = field(default_factory=sections.Machine)
-    cpu: sections.Cpu = field(default_factory=sections.Cpu)
-    memory: sections.Memory = field(default_factory=sections.Memory)
-    firmware: sections.Firmware = field(default_factory=sections.Firmware)
-    hide: sections.Hide = field(default_factory=sections.Hide)
-    disk: tuple[sections.Disk, ...] = ()
-    media: sections.Media = field(default_factory=sections.Media)
-    gpu: sections.Gpu = field(default_factory=sections.Gpu)
-    integrated: sections.Integrated = field(default_factory=sections.Integrated)
-    display: sections.Display = field(default_factory=sections.Display)
-    acpi: sections.Acpi = field(default_factory=sections.Acpi)
-    network: tuple[sections.Network, ...] = ()
-    looking_glass: sections.LookingGlass = field(default_factory=sections.LookingGlass)
-    input: sections.Input = field(default_factory=sections.Input)
-    tpm: sections.Tpm = field(default_factory=sections.Tpm)
-    smbios: sections.Smbios = field(default_factory=sections.Smbios)
-    fw_cfg: tuple[sections.FwCfg, ...] = ()
-    qemu: sections.Qemu = field(default_factory=sections.Qemu)
+    machine: machine_sections.Machine = field(default_factory=machine_sections.Machine)
+    cpu: machine_sections.Cpu = field(default_factory=machine_sections.Cpu)
+    memory: machine_sections.Memory = field(default_factory=machine_sections.Memory)
+    firmware: machine_sections.Firmware = field(default_factory=machine_sections.Firmware)
+    hide: machine_sections.Hide = field(default_factory=machine_sections.Hide)
+    disk: tuple[device_sections.Disk, ...] = ()
+    media: device_sections.Media = field(default_factory=device_sections.Media)
+    gpu: device_sections.Gpu = field(default_factory=device_sections.Gpu)
+    integrated: device_sections.Integrated = field(default_factory=device_sections.Integrated)
+    display: device_sections.Display = field(default_factory=device_sections.Display)
+    acpi: machine_sections.Acpi = field(default_factory=machine_sections.Acpi)
+    network: tuple[device_sections.Network, ...] = ()
+    looking_glass: device_sections.LookingGlass = field(
+        default_factory=device_sections.LookingGlass
+    )
+    input: device_sections.Input = field(default_factory=device_sections.Input)
+    tpm: machine_sections.Tpm = field(default_factory=machine_sections.Tpm)
+    smbios: machine_sections.Smbios = field(default_factory=machine_sections.Smbios)
+    fw_cfg: tuple[machine_sections.FwCfg, ...] = ()
+    qemu: machine_sections.Qemu = field(default_factory=machine_sections.Qemu)
 
     def __repr__(self) -> str:
         return f"<Profile {self.name} ({self.file})>"
@@ -74,9 +76,9 @@ class Profile:
         return given.lower() or "52:54:00:" + ":".join(f"{byte:02x}" for byte in made)
 
     @property
-    def networks(self) -> tuple[sections.Network, ...]:
+    def networks(self) -> tuple[device_sections.Network, ...]:
         """The network cards; one with user networking where none is named."""
-        return self.network or (sections.Network(),)
+        return self.network or (device_sections.Network(),)
 
     @property
     def cpus(self) -> int:

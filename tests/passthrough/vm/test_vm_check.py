@@ -11,6 +11,7 @@ from builders.host import HostTree
 from builders.laptop import DISCRETE, GPU, HYBRID, laptop
 from builders.vm import CODE, FOLDER, VARS, machine, profile
 
+from diag.account import NODES
 from passthrough.vm.check import check_profile
 from passthrough.vm.disks import uses
 from romkit.finding import Finding, Severity, Verdict
@@ -129,6 +130,14 @@ def test_what_cannot_be_read_is_unknown() -> None:
     assert [f.verdict for f in findings(tree) if f.check == "guest.disks"] == [Verdict.UNKNOWN]
     # QEMU was asked by nobody: neither a pass nor a fail.
     assert [f.verdict for f in findings(ready()) if f.check == "guest.profile"] == [Verdict.UNKNOWN]
+
+
+def test_who_may_not_use_kvm_is_told() -> None:
+    tree = (
+        ready().file("/dev/kvm").file("/proc/self/status", "Uid:\t7\t7\t7\t7\nGid:\t7\nCapEff:\t0")
+    )
+    tree.said(*NODES, out="crw-rw---- 1 0 104 10, 232 Jan  1 00:00 /dev/kvm\n")
+    assert "host.kvm-permission" in {f.check for f in findings(tree) if f.verdict is Verdict.FAIL}
 
 
 def test_the_other_mode_of_the_mux_is_noted() -> None:
