@@ -124,13 +124,15 @@ def _unknown(line: CommandLine, guest: Guest, known: Capabilities) -> Iterator[P
     asked: tuple[tuple[frozenset[str] | None, set[str], Path, str], ...] = (
         (known.machines, {profile.machine.type}, ("machine", "type"), "machine types"),
         (known.cpus, {profile.cpu.model} - {"host", "max"}, ("cpu", "model"), "CPU models"),
-        (known.displays, {profile.display.show} & {"gtk"}, ("display", "show"), "displays"),
     )
     for names, wanted, path, what in asked:
         if names is not None:
             for name in sorted(wanted - names):
                 why = f"QEMU {version} has no {name}"
                 yield profile.problem(path, why, _some(sorted(names), name, what))
+    if known.displays is not None and {profile.display.show} & {"gtk"} - known.displays:
+        allowed = "`spice`, `vnc`, `none`; or QEMU's module for GTK (Debian: qemu-system-gui)"
+        yield profile.problem(("display", "show"), f"QEMU {version} has no gtk", allowed)
     if profile.display.show == "spice" and known.spice is False:
         yield profile.problem(("display", "show"), f"QEMU {version} has no SPICE", "vnc, none")
     for number, card in enumerate(guest.cards):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from diag.vm_file import VmFile, parse_vm_file
@@ -9,6 +10,7 @@ from passthrough.vm.draft import Draft, Imported
 from passthrough.vm.imported_qemu import read_words
 from passthrough.vm.imported_xml import read_domain
 from passthrough.vm.machine_sections import HYPERV
+from passthrough.vm.shell_text import expanded, unknown_variables
 
 if TYPE_CHECKING:
     from diag.pci import PciAddress
@@ -32,6 +34,8 @@ def import_vm(text: str, *, name: str = "imported", folder: str = "/") -> Import
     Raises:
         NotAVm: the text is neither.
     """
+    if "<domain" not in text:
+        text = expanded(text)
     vm = parse_vm_file(text)  # refuses what is neither, and XML that declares entities
     draft = Draft(name)
     if vm.libvirt:
@@ -39,7 +43,9 @@ def import_vm(text: str, *, name: str = "imported", folder: str = "/") -> Import
     else:
         read_words(text, draft)
     _shared(vm, draft)
-    return draft.finish(folder)
+    made = draft.finish(folder)
+    unknown = [f"{name}: what it stands for is not known" for name in unknown_variables(made.text)]
+    return replace(made, left=(*made.left, *unknown))
 
 
 def _shared(vm: VmFile, draft: Draft) -> None:

@@ -148,7 +148,7 @@ def memory_size(text: str, unit: str) -> str | None:
     if found is None:
         return None
     number = int(found[1]) << {"K": 10, "M": 20, "G": 30, "T": 40}[(found[2] or unit).upper()]
-    return f"{number >> 20}M"
+    return f"{number >> 30}G" if number and number % (1 << 30) == 0 else f"{number >> 20}M"
 
 
 def _object(line: _Line, value: str) -> None:
@@ -353,6 +353,14 @@ def _vnc(line: _Line, value: str) -> None:
         line.draft.set("display", "port", 5900 + int(number))
 
 
+def _net(line: _Line, value: str) -> None:
+    """The old form: a card, or what it is connected to."""
+    if value == "none":
+        line.draft.element("network", kind="none")
+    elif value not in ("nic", "user"):
+        line.draft.leave(f"-net {value}")
+
+
 def _tpmdev(line: _Line, value: str) -> None:
     kind = parse_option(value, "kind").get("kind")
     line.draft.set("tpm", "kind", "host" if kind == "passthrough" else "emulator")
@@ -401,7 +409,7 @@ _READERS: dict[str, Callable[[_Line, str], None]] = {
     "name": _name, "uuid": _uuid, "machine": _machine, "M": _machine, "accel": _accel,
     "enable-kvm": _kvm, "cpu": _cpu, "smp": _smp, "m": _memory, "object": _object,
     "mem-path": _mem_path, "overcommit": _overcommit, "drive": _drive, "device": _device,
-    "netdev": _named, "acpitable": _acpitable, "smbios": _smbios, "fw_cfg": _fw_cfg,
+    "netdev": _named, "net": _net, "acpitable": _acpitable, "smbios": _smbios, "fw_cfg": _fw_cfg,
     "display": _display, "spice": _spice, "vnc": _vnc, "tpmdev": _tpmdev, "rtc": _rtc,
     "cdrom": _cdrom, "hda": _hard_disk, "hdb": _hard_disk, "chardev": _chardev,
     "global": _global, "blockdev": _named,

@@ -65,7 +65,7 @@ def _memory(domain: Element, draft: Draft) -> None:
         if page is not None:
             unit = _UNITS.get(page.get("unit", "KiB"), "K")
             size = memory_size(page.get("size", ""), unit)
-        draft.set("memory", "hugepages", {"1024M": "1G"}.get(size or "", size))
+        draft.set("memory", "hugepages", size)
     if domain.find("memoryBacking/locked") is not None:
         draft.set("memory", "lock", True)
 

@@ -10,13 +10,26 @@ from passthrough.vm.profile import Profile
 
 #: SATA ports of a q35 (QEMU, hw/ide/ich.c).
 SATA_PORTS = 6
-#: fw_cfg names with their closing NUL have 56 bytes; QEMU warns of names outside opt/.
+#: Bytes of a socket's path (unix(7): 108 with the closing NUL).
+SOCKET_PATH = 107
 _OVMF_KEYS = ("secure_boot", "code", "template", "vars", "reset")
 
 
 def broken_rules(profile: Profile) -> Iterator[Problem]:
     """All that is wrong."""
-    for rule in (_cpu, _hide, _firmware, _disks, _gpu, _display, _acpi, _networks, _tpm, _fw_cfg):
+    for rule in (
+        _cpu,
+        _hide,
+        _firmware,
+        _disks,
+        _gpu,
+        _display,
+        _acpi,
+        _networks,
+        _tpm,
+        _sockets,
+        _fw_cfg,
+    ):
         yield from rule(profile)
 
 
@@ -43,6 +56,9 @@ def _hide(profile: Profile) -> Iterator[Problem]:
     if hide.vendor_id and not hide.hyperv:
         why = "without any Hyper-V feature the vendor id is not shown"
         yield profile.problem(("hide", "hyperv"), why, 'at least one feature, or vendor_id = ""')
+    if "vpindex" in hide.hyperv and profile.machine.accel == "tcg":
+        why = "`vpindex` needs KVM, and `machine.accel` is tcg"
+        yield profile.problem(("hide", "hyperv"), why, "the other features")
     for feature in hide.hyperv:
         missing = [need for need in HYPERV_NEEDS.get(feature, ()) if need not in hide.hyperv]
         if missing:
@@ -172,6 +188,20 @@ def _tpm(profile: Profile) -> Iterator[Problem]:
     if profile.tpm.version == "1.2" and profile.tpm.model == "crb":
         why = "a TPM 1.2 has no CRB interface"
         yield profile.problem(("tpm", "model"), why, "`tis` with version 1.2")
+
+
+def _sockets(profile: Profile) -> Iterator[Problem]:
+    display = profile.display
+    wanted = (
+        ("spice.sock", display.show == "spice" and display.gl, ("display", "gl")),
+        ("swtpm.sock", profile.tpm.kind == "emulator", ("tpm", "kind")),
+    )
+    for name, used, path in wanted:
+        place = f"{profile.own_folder}/{name}"
+        if used and len(place.encode()) > SOCKET_PATH:
+            why = f"{place} is longer than a socket's path may be"
+            yield profile.problem(path, why, f"a profile in a folder with at most {SOCKET_PATH} "
+                                  "bytes to the socket")  # fmt: skip
 
 
 def _fw_cfg(profile: Profile) -> Iterator[Problem]:

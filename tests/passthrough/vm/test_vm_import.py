@@ -16,6 +16,7 @@ from diag.pci import PciAddress
 from passthrough.vm.imported import import_vm
 from passthrough.vm.libvirt import build_domain
 from passthrough.vm.profile import Profile
+from passthrough.vm.shell_text import expanded
 
 #: What people post: a script in the manner of the guides of that time.
 SCRIPT = r"""#!/bin/bash
@@ -73,6 +74,31 @@ def test_a_script_as_people_post_it() -> None:
     assert "-soundhw hda" in left
     assert "-monitor stdio" in left
     assert "OVMF_CODE.fd" in left
+
+
+def test_variables_of_a_script_are_followed() -> None:
+    script = (
+        'VM=/home/me/virt\nDISK="$VM/win10.qcow2"\nexport MEM=6G # enough\nA=1\nA=2\n'
+        "qemu-system-x86_64 -m $MEM -drive file=${DISK},if=virtio -cdrom $HOME/$A.iso\n"
+    )
+    made = import_vm(script)
+    assert made.profile.memory.size == 6 << 30
+    assert made.profile.disk[0].path == "/home/me/virt/win10.qcow2"
+    # What only the shell knows stays, and is told.
+    assert made.profile.media.drivers == ("$HOME/$A.iso",)
+    assert {"$HOME: what it stands for is not known", "$A: what it stands for is not known"} <= set(
+        made.left
+    )
+
+
+def test_variables_that_name_themselves_come_to_an_end() -> None:
+    made = import_vm("A=$A$A$A$A\nB=$B\nqemu-system-x86_64 -m 1G -cdrom $A$B -device e1000e")
+    assert made.profile.memory.size == 1 << 30
+
+
+def test_a_script_that_grows_without_end_is_not_followed() -> None:
+    text = f"A='{'x' * 60_000}'\n" + "$A" * 60_000
+    assert expanded(text) == text
 
 
 DOMAIN = """<domain type='kvm' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>

@@ -49,6 +49,8 @@ WRONG = [
     ('[hide]\nvendor_id = "a,b"', "hide.vendor_id", 3, "no comma"),
     ('[hide]\nvendor_id = "é"', "hide.vendor_id", 3, "ASCII"),
     ("[hide]\nhyperv = []", "hide.hyperv", 3, "at least one"),
+    ('[cpu]\nmodel = "max"\n[machine]\naccel = "tcg"\n[hide]\nhyperv = ["vpindex"]',
+     "hide.hyperv", 7, "the other features"),
     ('[hide]\nhyperv = ["time", "stimer"]', "hide.hyperv", 3, "those that it needs"),
     ('[hide]\nhyperv = ["time", "relaxd"]', "hide.hyperv[2]", 3, "`relaxed`"),
     ('[hide]\nhyperv = ["time", "time"]', "hide.hyperv[2]", 3, "relaxed"),
@@ -287,6 +289,17 @@ def test_an_example_can_be_renamed(name: str) -> None:
     assert made.name == "other"
     assert made.disk
     assert made.gpu.address is not None
+
+
+def test_a_socket_in_too_deep_a_folder() -> None:
+    folder = f"/{'a' * 60}/{'b' * 40}"
+    for text, key in (
+        ("[display]\ngl = true", "display.gl"),
+        ('[tpm]\nkind = "emulator"', "tpm.kind"),
+    ):
+        assert profile(text)
+        with pytest.raises(BadProfile, match=rf"win10.toml:3: {key}: .* longer than a socket"):
+            profile(text, folder=folder)
 
 
 def test_a_profile_is_the_same_vm_each_time() -> None:
