@@ -10,7 +10,7 @@ DGPUKIT_HOSTTEXT ?= $(wildcard ../shared/hosttext)
 export ROMKIT_CORPUS DGPUKIT_HOSTTEXT
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo check lint test tools lab lab-check bench docs clean
+.PHONY: demo check lint test tools lab lab-check trials bench docs clean
 
 demo: $(VENV)/.run
 	@$(BIN)/python tests/fixtures/demo.py $(BIN)
@@ -27,7 +27,7 @@ lint: $(VENV)/.test
 
 test: tools lint
 	$(PYTEST) -n auto --dist worksteal -m "not lab" tests
-	$(PYTEST) -n 2 --dist loadgroup tests/lab
+	$(PYTEST) -n 2 --dist loadgroup -m "not trial" tests/lab
 	$(PYTEST) --nbmake --nbmake-timeout=120 -n auto notebooks
 
 # What some tests compare with. Without the right to install it, those tests skip and say so.
@@ -38,6 +38,10 @@ tools:
 TOPOLOGY ?= laptop
 lab: $(VENV)/.test
 	@cd tests && $(CURDIR)/$(BIN)/python -m lab $(TOPOLOGY)
+
+# Every plan is failed and killed at every step, guests are started and lost: half an hour.
+trials: tools $(VENV)/.test
+	$(PYTEST) -n 2 --dist loadgroup -m trial tests/lab
 
 lab-check: $(VENV)/.test
 	@cd tests && $(CURDIR)/$(BIN)/python -m lab check

@@ -53,6 +53,7 @@ def run(lab: Lab, *words: str) -> Done:
 
 
 @laptop
+@pytest.mark.trial
 def test_fifty_handovers_leave_nothing_behind(lab: Lab) -> None:
     lab.run("modprobe", "snd-hda-intel").check()
     program = CHECKOUT / "tests/lab/handovers.py"
@@ -65,6 +66,7 @@ def test_fifty_handovers_leave_nothing_behind(lab: Lab) -> None:
 
 @laptop
 @pytest.mark.parametrize(("plan", "least"), [("detach", 10), ("refresh", 12)])
+@pytest.mark.trial
 def test_what_fails_or_is_killed_anywhere_leaves_the_host_as_it_was(
     lab: Lab, plan: str, least: int
 ) -> None:

@@ -157,6 +157,7 @@ def test_a_guest_sees_its_card_and_the_host_gets_it_back(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("lab", ["laptop"], indirect=True)
+@pytest.mark.trial
 def test_the_host_comes_back_from_whatever_ends_a_guest(lab: Lab) -> None:
     """A guest whose processor never runs: it is killed, its tool is killed, it does not listen."""
     with host_with_driver(lab):
@@ -229,6 +230,7 @@ def test_what_stands_in_the_way_is_said_and_nothing_stays(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("lab", ["laptop"], indirect=True)
+@pytest.mark.trial
 def test_what_a_session_makes_is_undone_wherever_it_fails(lab: Lab) -> None:
     lab.sh("modprobe tun").check()
     try:

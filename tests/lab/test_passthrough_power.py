@@ -172,6 +172,7 @@ def test_no_power_is_cut_under_a_driver(laptop: Lab) -> None:
 
 
 @pytest.mark.parametrize("kind", ["power off", "power on"])
+@pytest.mark.trial
 def test_power_that_is_interrupted_anywhere_is_taken_back(laptop: Lab, kind: str) -> None:
     with switches(laptop, "real"):
         # A GPU that was never switched has no power state yet: it gets one.
@@ -226,6 +227,7 @@ def test_the_kernel_puts_a_card_to_sleep_and_wakes_it(flr: Lab) -> None:
 
 
 @pytest.mark.parametrize("kind", ["power on", "power off"])
+@pytest.mark.trial
 def test_sleep_that_is_interrupted_anywhere_is_taken_back(flr: Lab, kind: str) -> None:
     passthrough(flr, "power", "off" if kind == "power on" else "on").check()
     said = trial(flr, kind)

@@ -72,6 +72,7 @@ def test_both_resets_bring_a_sleeping_card_back(lab: Lab) -> None:
 
 @laptop
 @pytest.mark.parametrize(("plan", "least"), [("reset full", 20), ("reset short", 6)])
+@pytest.mark.trial
 def test_a_reset_that_fails_or_is_killed_anywhere_leaves_the_host_as_it_was(
     lab: Lab, plan: str, least: int
 ) -> None:

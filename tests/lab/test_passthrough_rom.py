@@ -42,6 +42,7 @@ def test_the_rom_is_what_the_card_has(lab: Lab) -> None:
 
 
 @laptop
+@pytest.mark.trial
 def test_a_dump_that_fails_or_is_killed_anywhere_leaves_the_rom_shut(lab: Lab) -> None:
     program = CHECKOUT / "tests/lab/trial.py"
     addresses = [lab.topology.gpu, str(lab.topology.audio), PORT]
