@@ -70,6 +70,10 @@ def outline(table: AcpiTable) -> tuple[Outlined, ...]:
     return tuple(found)
 
 
+#: More parents than any namespace is deep.
+MAX_PARENTS = 255
+
+
 class _Cursor:
     """Reads forward within one block."""
 
@@ -112,10 +116,15 @@ class _Cursor:
     def name(self) -> str:
         """A NameString."""
         prefix = ""
-        while self.at < self.end and self.data[self.at] in b"\\^":
-            prefix += chr(self.byte())
-            if prefix == "\\":
-                break
+        if self.at < self.end and self.data[self.at] == ord("\\"):
+            prefix = chr(self.byte())
+        else:
+            start = self.at
+            while self.at < self.end and self.data[self.at] == ord("^"):
+                self.at += 1
+            prefix = "^" * (self.at - start)
+        if len(prefix) > MAX_PARENTS:
+            raise MalformedTable(f"a name {len(prefix)} levels up", self.at)
         lead = self.byte()
         if lead == 0:
             return prefix

@@ -268,10 +268,14 @@ def decode(
             records.append(_table_record(name, table, findings, entries))
             texts.append(table_text(table, findings, entries, style_of(ctx)))
             stem = c_name(f"{table.signature}_{table.oem_table_id}".rstrip("_").lower())
-            unique = stem if stem not in arrays else f"{stem}_{len(arrays)}"
+            unique, number = stem, 2
+            while unique in arrays:
+                unique, number = f"{stem}_{number}", number + 1
             arrays[unique] = c_include(bytes(table), unique)
     if output is not None and arrays:
-        write_output(output, "\n".join(arrays.values()).encode("ascii"), force=force)
+        write_output(
+            output, "\n".join(arrays.values()).encode("ascii"), force=force, as_json=as_json
+        )
     beside = str(output) == "-"
     if as_json:
         print_json(records, err=beside)
@@ -346,7 +350,9 @@ def _deliver(
     with blaming(input_name(output), as_json=as_json):
         arguments = qemu_arguments(files, directory)
     parts = {file.name: file.data for file in files}
-    written = write_parts(output, {**parts, **sources(files, asl=dsl, c=c)}, force=force)
+    written = write_parts(
+        output, {**parts, **sources(files, asl=dsl, c=c)}, force=force, as_json=as_json
+    )
     if as_json:
         print_json(
             {
