@@ -232,3 +232,13 @@ def test_public_names_can_be_imported() -> None:
         assert getattr(romkit, name) is not None
     with pytest.raises(AttributeError):
         romkit.no_such_name  # noqa: B018  the access itself is what is tested
+
+
+def test_test_files_can_be_collected_together() -> None:
+    """pytest knows a file outside a package by its name alone: two of one name stop a whole run."""
+    names: dict[str, Path] = {}
+    for path in sorted(ROOT.joinpath("tests").rglob("test_*.py")):
+        if path.parent.joinpath("__init__.py").is_file():
+            continue
+        assert path.name not in names, f"{path} has the name of {names[path.name]}"
+        names[path.name] = path
