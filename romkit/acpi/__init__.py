@@ -6,6 +6,7 @@
     table      header, checksum; outline says what a table defines
     battery    AC adapter and battery
     vbios      _ROM from a ROM, in several tables or through fw_cfg
+    machine    QEMU's machine types
     path       where a PCI device stands in the guest's namespace
     chassis    the SMBIOS structure that says notebook
     qemu       the arguments for QEMU, the lines for libvirt

@@ -22,7 +22,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from romkit.acpi.aml import DefinitionBlock, Device, EisaId, Integer, Method, Name, Noop, Ref, Scope
+from romkit.acpi.aml import (
+    DefinitionBlock,
+    Device,
+    EisaId,
+    Integer,
+    Method,
+    Name,
+    Noop,
+    Ref,
+    Scope,
+    String,
+)
 from romkit.acpi.aml.data import Value
 from romkit.acpi.errors import AcpiError
 
@@ -76,16 +87,29 @@ class Battery:
     vendor: str = "DGPUKIT"
 
     def __post_init__(self) -> None:
+        charging, idle = self.state is State.CHARGING, self.state is State.IDLE
+        discharging = self.state is State.DISCHARGING
         checks = (
-            (0 < self.capacity < UNKNOWN, "a capacity has 1 to 0xfffffffe units"),
-            (0 <= self.percent <= 100, f"{self.percent} %: a charge has 0 to 100"),
-            (0 <= self.rate < UNKNOWN, "a rate has 0 to 0xfffffffe units"),
-            (0 < self.voltage < UNKNOWN, "a voltage has 1 to 0xfffffffe mV"),
-            (self.rate == 0 or self.state is not State.IDLE, "an idle battery has no rate"),
+            (0 < self.capacity < UNKNOWN, "a capacity has 1 to 0xfffffffe units", ""),
+            (0 <= self.percent <= 100, f"{self.percent} %: a charge has 0 to 100", ""),
+            (0 <= self.rate < UNKNOWN, "a rate has 0 to 0xfffffffe units", ""),
+            (0 < self.voltage < UNKNOWN, "a voltage has 1 to 0xfffffffe mV", ""),
+            (not (idle and self.rate), "an idle one has no rate", "state charging or discharging"),
+            (self.online or self.present, "neither AC power nor a battery: nothing would run", ""),
+            (
+                discharging or self.online or not self.present,
+                "without AC power it is discharging",
+                "state discharging",
+            ),
+            (not (charging and self.percent == 100), "a full one does not charge", "charge 90"),
+            (not (discharging and not self.percent), "an empty one does not discharge", "charge 1"),
+            (self.present or idle, "one that is not in its bay is idle", "state idle"),
         )
-        for good, complaint in checks:
+        for good, complaint, hint in checks:
             if not good:
-                raise AcpiError(f"no such battery: {complaint}")
+                raise AcpiError(f"no such battery: {complaint}", hint=hint)
+        for text in (self.model, self.serial, self.chemistry, self.vendor):
+            String(text)
 
     @property
     def remaining(self) -> int:
@@ -98,6 +122,10 @@ class Battery:
         notes = []
         if self.unit is Unit.MAH and self.present:
             notes.append("Windows takes batteries in mWh only (Power Unit of _BIX): use that there")
+        if self.state is State.DISCHARGING and self.online and not self.rate:
+            notes.append(
+                'Linux says "Not charging" of one that discharges at rate 0 beside AC power'
+            )
         if self.present:
             notes.append("Windows 11 then takes a PS/2 or virtio mouse for a touchpad: use USB")
         else:

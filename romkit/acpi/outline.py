@@ -39,10 +39,18 @@ class Outlined:
     detail: str
 
 
-def outline(table: AcpiTable) -> tuple[Outlined, ...]:
+#: More definitions than tables of real machines have: the largest have some ten thousand.
+MAX_ENTRIES = 1 << 17
+
+
+def outline(table: AcpiTable, limit: int = MAX_ENTRIES) -> tuple[Outlined, ...]:
     """The definitions of a table in their order; empty for a table without AML.
 
     Bytes that are no AML end the block in which they are, with a "?" that says so.
+
+    Args:
+        table: any.
+        limit: how many definitions to name; a "?" stands where it ends early.
     """
     if not table.holds_aml:
         return ()
@@ -55,6 +63,8 @@ def outline(table: AcpiTable) -> tuple[Outlined, ...]:
         cursor = _Cursor(table.data, at, end)
         while cursor.at < end:
             start = cursor.at
+            if len(found) >= limit:
+                return (*found, Outlined(start, depth, "?", "", "more than is outlined"))
             try:
                 entry, inside = _definition(cursor, depth)
             except MalformedTable as err:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from romkit.acpi.errors import AcpiError
+from romkit.acpi.machine import MachineType, parse_machine
 
 ROOT = r"\_SB.PCI0"
 
@@ -21,8 +22,15 @@ ROOT = r"\_SB.PCI0"
 HOTPLUG_NODES = (6, 1)
 
 _HOP = re.compile(r"(?:0x)?([0-9a-fA-F]{1,2})(?:\.(?:0x)?([0-7]))?")
-_MACHINE = re.compile(r"(?:pc-)?(q35|i440fx)-(\d+)\.(\d+)|(q35|pc)")
 _PATH = re.compile(r"\\?_SB_?\.PCI0((?:\.S[0-9A-F]{2}_?)+)")
+
+#: Scopes that are there before any device (5.3.1).
+_PREDEFINED = re.compile(r"\\_(?:SB|GPE|PR|SI|TZ)_?")
+
+#: What `romkit.acpi.vbios` defines below a device.
+_CHILD = ".VR00"
+
+_LIKE = r"a path like \_SB.PCI0.S08.S00"
 
 #: Functions of the chipset that have names of their own, or other names in other versions.
 _CHIPSET = {("q35", 0x1F), ("pc", 0x01)}
@@ -92,22 +100,6 @@ def parse_hops(text: str) -> tuple[Hop, ...]:
     return tuple(hops)
 
 
-def parse_machine(text: str) -> tuple[str, tuple[int, int] | None]:
-    """Family and version of a machine type: ``pc-q35-7.2``, ``q35``, ``pc-i440fx-5.1``, ``pc``.
-
-    Returns:
-        "q35" or "pc", and its version; None for the newest.
-
-    Raises:
-        AcpiError: it is no PC.
-    """
-    found = _MACHINE.fullmatch(text)
-    if found is None:
-        raise AcpiError(f"no machine type {text!r}", hint="q35, pc, or with a version: pc-q35-7.2")
-    family = "q35" if "q35" in (found[1], found[4]) else "pc"
-    return family, (int(found[2]), int(found[3])) if found[2] else None
-
-
 def parse_qemu(text: str) -> tuple[int, int]:
     """QEMU's version: ``7.2``, ``7.2.22``, or the line of ``qemu-system-x86_64 --version``.
 
@@ -140,19 +132,25 @@ def guest_path(
     """
     if not hops:
         raise AcpiError("no device", hint="slot and function, like 01.0/00.0")
-    family, version = parse_machine(machine)
+    kind = parse_machine(machine)
     path = ".".join([ROOT, *(hop.name for hop in hops)])
-    has_node, reason = _node(tuple(hops), family, version, qemu, bridge_hotplug)
+    has_node, reason = _node(tuple(hops), kind, qemu, bridge_hotplug)
     return GuestPath(tuple(hops), path, has_node, reason)
 
 
 def named_path(path: str) -> GuestPath:
-    """A device by a path that somebody read in the guest (firmware_node/path in sysfs)."""
-    from romkit.acpi.aml.encoding import name_string
+    """A device by a path that somebody read in the guest (firmware_node/path in sysfs).
+
+    Raises:
+        AcpiError: it is no path of a device.
+    """
+    from romkit.acpi.aml.encoding import object_name
 
     if not path.startswith("\\"):
-        raise AcpiError(f"{path!r} does not start at the root", hint=f"\\{path}")
-    name_string(path)
+        raise AcpiError(f"{path!r} does not start at the root", hint=f"\\{path}" if path else _LIKE)
+    if path == "\\" or _PREDEFINED.fullmatch(path):
+        raise AcpiError(f"{path} is a scope, not a device", hint=_LIKE)
+    object_name(path + _CHILD)
     found = _PATH.fullmatch(path)
     codes = [int(code, 16) for code in re.findall(r"\.S([0-9A-F]{2})", found[1])] if found else []
     hops = tuple(Hop(code >> 3, code & 7) for code in codes)
@@ -161,29 +159,31 @@ def named_path(path: str) -> GuestPath:
 
 def _node(
     hops: tuple[Hop, ...],
-    family: str,
-    version: tuple[int, int] | None,
+    machine: MachineType,
     qemu: tuple[int, int] | None,
     bridge_hotplug: bool,
 ) -> tuple[bool | None, str]:
-    last = hops[-1]
+    last, version = hops[-1], machine.version
     if len(hops) == 1:
-        if (family, last.slot) in _CHIPSET:
+        if (machine.family, last.slot) in _CHIPSET:
             return None, "a function of the chipset: its name differs between versions of QEMU"
         if last.function:
             return None, "not measured for functions other than 0 on the root bus"
         return True, "on the root bus"
-    if family == "pc":
+    if machine.family == "pc":
         return None, "not measured behind bridges of this machine type"
     if last.function:
         return False, "QEMU makes nodes for function 0 only behind a root port"
     if not bridge_hotplug:
         return False, "acpi-pci-hotplug-with-bridge-support is off"
+    why = f" ({machine.reason})" if machine.reason else ""
     oldest = min((v for v in (version, qemu) if v is not None), default=None)
     if oldest is not None and oldest < HOTPLUG_NODES:
-        return False, "nodes behind root ports came with QEMU 6.1 and its machine types"
+        return False, f"nodes behind root ports came with QEMU 6.1 and its machine types{why}"
     if len(hops) > 2:
         return None, "not measured behind a switch"
-    if qemu is None and version is None:
+    if version is None and not machine.newest:
+        return None, f"machine types of QEMU 6.1 and later make one{why}"
+    if oldest is None:
         return None, "it depends on the version of QEMU: 6.1 and later make one"
-    return True, "behind a root port, QEMU 6.1 or later"
+    return True, f"behind a root port, QEMU 6.1 or later{why}"

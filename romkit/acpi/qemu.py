@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from xml.sax.saxutils import quoteattr
@@ -17,6 +18,9 @@ from romkit.acpi.vbios import FW_CFG_NAME, RomTables
 
 #: What ``<domain>`` needs before libvirt takes the lines.
 NAMESPACE = "xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'"
+
+
+_APPARMOR = "/etc/apparmor.d/local/abstractions/libvirt-qemu"
 
 
 class Option(Enum):
@@ -60,6 +64,23 @@ def vbios_files(tables: RomTables) -> tuple[GuestFile, ...]:
 def chassis_files(kind: str = "notebook") -> tuple[GuestFile, ...]:
     """The SMBIOS structure that says what kind of machine this is."""
     return (GuestFile("chassis.bin", chassis_structure(kind), Option.SMBIOS),)
+
+
+#: All that `vbios_files` and `sources` ever call a file.
+_VBIOS_NAME = re.compile(r"vbios(?:\d{2,3}\.(?:aml|dsl|h)|\.rom|\.h)")
+
+
+def left_over(names: Iterable[str], written: Iterable[str]) -> tuple[str, ...]:
+    """Files of an earlier VBIOS that do not belong to this one.
+
+    Args:
+        names: of the files in the directory.
+        written: what was written there now.
+    """
+    new = set(written)
+    if not any(_VBIOS_NAME.fullmatch(name) for name in new):
+        return ()
+    return tuple(sorted(n for n in set(names) - new if _VBIOS_NAME.fullmatch(n)))
 
 
 def _table_file(name: str, table: DefinitionBlock) -> GuestFile:
@@ -107,6 +128,28 @@ def _value(file: GuestFile, directory: str) -> str:
     # A comma separates options; two are one.
     value = f"file={path.replace(',', ',,')}"
     return f"name={FW_CFG_NAME},{value}" if file.option is Option.FW_CFG else value
+
+
+def libvirt_access(directory: str) -> tuple[str, ...]:
+    """What libvirt does not do for files that only QEMU's own arguments name: let QEMU read them.
+
+    It gives the files of a domain to QEMU's user, and to its AppArmor profile or SELinux label, but
+    does not look into ``qemu:commandline`` (libvirt, src/security/virt-aa-helper.c and
+    security_selinux.c).
+
+    Args:
+        directory: where the files are, absolute.
+    """
+    where = directory.rstrip("/")
+    return (
+        "libvirt does not open these files to QEMU: its user (libvirt-qemu, or qemu) must be able "
+        "to read them, so keep them out of home directories",
+        "with AppArmor (Debian, Ubuntu, openSUSE), write into "
+        f'{_APPARMOR}: "{where}/*" rk, and run: systemctl reload apparmor',
+        "with SELinux (Fedora, RHEL), run: "
+        f"semanage fcontext -a -t virt_content_t {shlex.quote(re.escape(where) + '(/.*)?')} "
+        f"&& restorecon -R {shlex.quote(where)}",
+    )
 
 
 def shell_text(arguments: Sequence[tuple[str, str]]) -> str:

@@ -18,56 +18,37 @@ import hashlib
 from dataclasses import dataclass
 
 from romkit.acpi.aml import (
-    Access,
-    Arg,
-    Bits,
-    Buffer,
-    Call,
     CondRefOf,
-    CopyObject,
-    Decrement,
     DefinitionBlock,
-    DerefOf,
     Device,
-    Divide,
     External,
-    Field,
     If,
-    Increment,
-    Index,
-    LEqual,
-    LGreater,
-    LLess,
     LNot,
-    LNotEqual,
-    Local,
-    Method,
-    Mid,
     Name,
     ObjectKind,
-    ObjectType,
-    Offset,
-    OperationRegion,
-    Or,
-    Ref,
-    Return,
     Scope,
-    ShiftLeft,
-    Space,
-    Store,
     Term,
-    ToString,
-    While,
 )
 from romkit.acpi.errors import AcpiError, TooLarge
 from romkit.acpi.path import ROOT, GuestPath
+from romkit.acpi.rom_method import CHUNK, FW_CFG_NAME, WINDOW, rom_of_chunks, rom_of_fw_cfg
 from romkit.rom import Rom
 
-#: The longest answer of one call.
-WINDOW = 0x1000
-
-#: Bytes of the ROM in one table; each has WINDOW more, so that no request needs two tables.
-CHUNK = 0xE000
+__all__ = [
+    "CHUNK",
+    "FW_CFG_NAME",
+    "OLD_SEABIOS_MAX",
+    "TABLE_MAX",
+    "TOTAL_MAX",
+    "WINDOW",
+    "RomTables",
+    "choice_notes",
+    "fw_cfg_tables",
+    "largest_rom",
+    "node_table",
+    "rom_tables",
+    "rom_to_serve",
+]
 
 #: What QEMU takes in one table (hw/acpi/core.c), header and all.
 TABLE_MAX = 0xFFFF
@@ -78,14 +59,6 @@ TOTAL_MAX = (2 << 20) - (64 << 10)
 
 #: SeaBIOS 1.14 takes 246 KB and fails at 308 KB; 1.16 takes 1.7 MB.
 OLD_SEABIOS_MAX = 246_000
-
-#: The name under which QEMU serves the file to the guest.
-FW_CFG_NAME = "opt/org.dgpukit/vbios"
-
-_FW_CFG_PORT = 0x510
-_FW_CFG_SIGNATURE = 0x0000
-_FW_CFG_DIRECTORY = 0x0019
-_FW_CFG_ENTRY = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,25 +90,45 @@ class RomTables:
         return sum(len(bytes(table)) for table in self.tables)
 
 
-def rom_to_serve(rom: Rom) -> bytes:
+def rom_to_serve(rom: Rom, *, entry: int | None = None) -> bytes:
     """The ROM as ``_ROM`` should return it: what surrounds it cut off, and nothing wrong with it.
 
+    Args:
+        rom: a dump, flash or VFCT.
+        entry: of a VFCT, the one whose ROM is wanted, from 0 on; None takes the first that can be
+            read, and `choice_notes` says so.
+
     Raises:
-        AcpiError: something that drivers stumble over.
-        EditRefused: it cannot be stripped.
+        AcpiError: something that drivers stumble over; the hint says what helps against it.
+        EditRefused: it cannot be stripped, or there is no such entry.
     """
     from romkit.checks import verify
     from romkit.edit import strip
     from romkit.finding import blocking
 
-    stripped = strip(rom).data
+    stripped = strip(rom, entry=entry).data
     wrong = blocking(verify(stripped))
     if wrong:
+        # Each has its own cure, which is not always `romkit fix`; the same one is said once.
+        cures = dict.fromkeys(finding.remedy for finding in wrong if finding.remedy)
         raise AcpiError(
             "no ROM to give to a driver: " + "; ".join(finding.title for finding in wrong),
-            hint="`romkit verify` says more, `romkit fix` mends it, --as-is takes it so",
+            hint="; ".join([*cures, "`romkit verify` says more"]),
         )
     return stripped
+
+
+def choice_notes(rom: Rom, entry: int | None = None) -> tuple[str, ...]:
+    """Which of several ROMs `rom_to_serve` takes, and which it leaves; empty where there is one."""
+    from romkit.entries import vfct_entries
+
+    entries = vfct_entries(rom)
+    if len(entries) < 2:
+        return ()
+    taken = [own for own in entries if own.number == entry or (entry is None and own.rom is rom)]
+    others = [own for own in entries if own not in taken]
+    listed = ", ".join(own.title for own in others)
+    return tuple(f"the ROM of {own.title}; there is also {listed}" for own in taken)
 
 
 def rom_tables(rom: bytes, path: GuestPath, *, node: bool | None = None) -> RomTables:
@@ -152,9 +145,9 @@ def rom_tables(rom: bytes, path: GuestPath, *, node: bool | None = None) -> RomT
         AcpiError: an empty ROM, or a node is wanted for a device that cannot have one.
     """
     if not rom:
-        raise AcpiError("no ROM to give to a driver: it is empty")
+        raise AcpiError("no ROM to give to a driver: it is empty", hint="a dump with bytes in it")
     if len(rom) > TOTAL_MAX:
-        raise _too_large(len(rom), len(rom))
+        raise _too_large(len(rom), path, node)
     padded = rom + bytes(WINDOW)
     tables: list[DefinitionBlock] = []
     names: list[str] = []
@@ -162,12 +155,12 @@ def rom_tables(rom: bytes, path: GuestPath, *, node: bool | None = None) -> RomT
         names.append(f"VR{len(names):02X}")
         part = Name(names[-1], padded[start : start + CHUNK + WINDOW])
         tables.append(_in_device(path, f"VBIOS{len(names) - 1:02X}", [part]))
-    tables.append(_in_device(path, "VBIOSROM", [_rom_of_chunks(len(rom), names)], *names))
+    tables.append(_in_device(path, "VBIOSROM", [rom_of_chunks(len(rom), names)], *names))
     tables = [*_nodes(path, node), *tables]
     result = RomTables(path, rom, tuple(tables), False, ())
     size = result.size
     if size > TOTAL_MAX:
-        raise _too_large(len(rom), size)
+        raise _too_large(len(rom), path, node)
     return RomTables(path, rom, tuple(tables), False, _notes(path, node, size))
 
 
@@ -185,8 +178,8 @@ def fw_cfg_tables(rom: bytes, path: GuestPath, *, node: bool | None = None) -> R
         AcpiError: an empty ROM, or a node is wanted for a device that cannot have one.
     """
     if not rom:
-        raise AcpiError("no ROM to give to a driver: it is empty")
-    table = _in_device(path, "VBIOSFWC", _fw_cfg_terms(len(rom)))
+        raise AcpiError("no ROM to give to a driver: it is empty", hint="a dump with bytes in it")
+    table = _in_device(path, "VBIOSFWC", rom_of_fw_cfg(len(rom)))
     notes = ["the first call reads the whole ROM a byte at a time, which takes seconds"]
     notes += _notes(path, node, 0)
     return RomTables(path, rom, (*_nodes(path, node), table), True, tuple(notes))
@@ -229,8 +222,18 @@ def _wants_node(path: GuestPath) -> bool:
 
 def _notes(path: GuestPath, node: bool | None, size: int) -> tuple[str, ...]:
     notes = []
-    if path.has_node is False and node is not False:
+    if path.has_node is False and node is False:
+        notes.append(
+            f"QEMU makes no node {path} and neither do these tables: unless another table does, "
+            "the guest drops them (AE_NOT_FOUND) and has no _ROM"
+        )
+    elif path.has_node is False:
         notes.append(f"QEMU makes no node {path}: the first table does")
+    elif path.has_node is None and node is False:
+        notes.append(
+            f"if the guest has no node {path}, it drops these tables (AE_NOT_FOUND): see "
+            "firmware_node/path of the device there"
+        )
     elif path.has_node is None:
         notes.append(f"whether the guest has {path}: see firmware_node/path of the device there")
     if size > OLD_SEABIOS_MAX:
@@ -240,11 +243,29 @@ def _notes(path: GuestPath, node: bool | None, size: int) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _too_large(rom: int, tables: int) -> TooLarge:
+def largest_rom(path: GuestPath, *, node: bool | None = None) -> int:
+    """Bytes of the largest ROM that `rom_tables` can give to this device."""
+
+    def method(chunks: int) -> int:
+        names = [f"VR{number:02X}" for number in range(chunks)]
+        table = _in_device(path, "VBIOSROM", [rom_of_chunks(TOTAL_MAX, names)], *names)
+        return len(bytes(table))
+
+    chunk = len(bytes(_in_device(path, "VBIOS00", [Name("VR00", bytes(CHUNK + WINDOW))])))
+    room = TOTAL_MAX - sum(len(bytes(table)) for table in _nodes(path, node))
+    count = next(n for n in range(1, 256) if n * chunk + method(n) > room)
+    # The last one need not be full; how long its length is written is the same.
+    last = room - (count - 1) * chunk - method(count) - (chunk - CHUNK)
+    return (count - 1) * CHUNK + max(last, 0)
+
+
+def _too_large(rom: int, path: GuestPath, node: bool | None) -> TooLarge:
+    most = largest_rom(path, node=node)
     return TooLarge(
-        f"a ROM of {rom:#x} bytes needs tables of {tables:#x}: QEMU takes {TOTAL_MAX:#x}, "
-        "and aborts with more",
-        hint="--fw-cfg, which has no limit; or `romkit strip --images legacy`",
+        f"a ROM of {rom} bytes ({rom / (1 << 20):.2f} MiB): the tables that QEMU takes hold "
+        f"{most} bytes of it ({most / (1 << 20):.2f} MiB), and with more QEMU aborts",
+        hint="serve it by fw_cfg (--fw-cfg), which has no limit; or a part of it: "
+        "`romkit strip --images legacy`",
     )
 
 
@@ -252,116 +273,3 @@ def _in_device(path: GuestPath, name: str, terms: list[Term], *others: str) -> D
     outside: list[Term] = [External(str(path), ObjectKind.DeviceObj)]
     outside += [External(f"{path}.{other}", ObjectKind.BuffObj) for other in others]
     return DefinitionBlock(name, [*outside, Scope(str(path), terms)])
-
-
-def _rom_of_chunks(size: int, names: list[str]) -> Method:
-    start, length, within, chunk = Local(0), Local(1), Local(2), Local(3)
-    pick = [
-        If(LEqual(chunk, number), [Return(Mid(Ref(name), within, length))])
-        for number, name in enumerate(names)
-    ]
-    return _rom_method([If(LLess(start, size), [Divide(start, CHUNK, within, chunk), *pick])])
-
-
-def _rom_method(terms: list[Term]) -> Method:
-    """``_ROM`` (offset, length): Local0 is the offset, Local1 the length; zeros if nothing else."""
-    start, length = Local(0), Local(1)
-    return Method(
-        "_ROM",
-        2,
-        [
-            Store(Arg(0), start),
-            Store(Arg(1), length),
-            If(LGreater(length, WINDOW), [Store(WINDOW, length)]),
-            *terms,
-            Return(Buffer(size=length)),
-        ],
-        serialized=True,
-    )
-
-
-def _fw_cfg_terms(size: int) -> list[Term]:
-    """QEMU, docs/specs/fw_cfg.rst: a selector of 16 bits, then bytes one at a time."""
-    start, length = Local(0), Local(1)
-    rom = [
-        If(
-            LLess(start, size),
-            [
-                If(LNotEqual(ObjectType("VROM"), 3), [Call("VFND")]),
-                If(
-                    LEqual(ObjectType("VROM"), 3),
-                    [Return(Mid(Ref("VROM"), start, length))],
-                ),
-            ],
-        )
-    ]
-    return [
-        OperationRegion("VFWC", Space.SystemIO, _FW_CFG_PORT, 2),
-        Field("VFWC", Access.WordAcc, [Bits("VSEL", 16)]),
-        Field("VFWC", Access.ByteAcc, [Offset(1), Bits("VDAT", 8)]),
-        Name("VROM", 0),
-        _fw_cfg_read(),
-        _fw_cfg_find(size),
-        _rom_method(list(rom)),
-    ]
-
-
-def _fw_cfg_read() -> Method:
-    """VGET (count, size): so many bytes from the device in a buffer of that size."""
-    data, done = Local(0), Local(1)
-    return Method(
-        "VGET",
-        2,
-        [
-            Store(Buffer(size=Arg(1)), data),
-            Store(0, done),
-            While(
-                LLess(done, Arg(0)),
-                [Store(Ref("VDAT"), Index(data, done)), Increment(done)],
-            ),
-            Return(data),
-        ],
-        serialized=True,
-    )
-
-
-def _fw_cfg_find(size: int) -> Method:
-    """VFND (): find the file in the directory and keep it in VROM, zeros behind it."""
-    entries, entry, found = Local(0), Local(1), Local(2)
-
-    def number(buffer: Local, at: int) -> Or:
-        """Two bytes, the higher first."""
-        high, low = (DerefOf(Index(buffer, at + n)) for n in (0, 1))
-        return Or(ShiftLeft(high, 8), low)
-
-    return Method(
-        "VFND",
-        0,
-        [
-            Store(_FW_CFG_SIGNATURE, Ref("VSEL")),
-            If(LNotEqual(Call("VGET", (4, 4)), b"QEMU"), [Return(0)]),
-            Store(_FW_CFG_DIRECTORY, Ref("VSEL")),
-            Store(Call("VGET", (4, 4)), entry),
-            # The number of entries has four bytes, of which two are plenty.
-            Store(number(entry, 2), entries),
-            While(
-                entries,
-                [
-                    Store(Call("VGET", (_FW_CFG_ENTRY, _FW_CFG_ENTRY)), entry),
-                    # Size, selector, reserved; then the name, closed by NUL.
-                    Store(Mid(entry, 8, 56), found),
-                    If(
-                        LEqual(ToString(found, 56), FW_CFG_NAME),
-                        [
-                            Store(number(entry, 4), Ref("VSEL")),
-                            CopyObject(Call("VGET", (size, size + WINDOW)), Ref("VROM")),
-                            Return(1),
-                        ],
-                    ),
-                    Decrement(entries),
-                ],
-            ),
-            Return(0),
-        ],
-        serialized=True,
-    )

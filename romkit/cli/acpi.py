@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,22 +12,21 @@ from romkit.cli.files import (
     blaming,
     complain,
     error_record,
-    input_name,
     read_inputs,
     read_one,
     write_output,
-    write_parts,
 )
+from romkit.cli.guest_files import deliver
 from romkit.cli.options import File, Force, Json, once_each
 from romkit.cli.status import BLOCKED, FINE
-from romkit.cli.terminal import print_json, say, shown, style_of
+from romkit.cli.terminal import print_json, say, style_of
 from romkit.errors import RomError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container
 
     from romkit.acpi.path import GuestPath
-    from romkit.acpi.qemu import GuestFile
+    from romkit.acpi.table import AcpiTable
 
 acpi = typer.Typer(
     help="Give a guest a battery and a VBIOS by ACPI; look into ACPI tables.",
@@ -117,6 +115,8 @@ def battery(
     from romkit.acpi.battery import Battery, State, Unit
     from romkit.acpi.qemu import battery_files
 
+    if missing:
+        _refuse_beside_missing(ctx)
     try:
         wanted = Battery(
             capacity=capacity,
@@ -129,11 +129,21 @@ def battery(
             present=not missing,
         )
     except RomError as err:
-        raise typer.BadParameter(err.message) from None
-    _deliver(
+        raise typer.BadParameter(_with_hint(err)) from None
+    deliver(
         ctx, battery_files(wanted), output, notes=wanted.notes, dsl=dsl, c=c, as_json=as_json,
         force=force,
     )  # fmt: skip
+
+
+def _refuse_beside_missing(ctx: typer.Context) -> None:
+    """See that nothing was said about a battery that is not there."""
+    about = ("charge", "capacity", "unit", "state", "rate", "voltage", "offline")
+    sources = {name: ctx.get_parameter_source(name) for name in about}
+    typed = [n for n, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if typed:
+        options = ", ".join(f"--{name}" for name in typed)
+        raise typer.BadParameter(f"--missing leaves no battery for {options} to be about")
 
 
 @acpi.command()
@@ -172,6 +182,12 @@ def vbios(
     as_is: Annotated[
         bool, typer.Option("--as-is", help="Neither strip the ROM nor check it.")
     ] = False,
+    entry: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Of a VFCT, the entry whose ROM is wanted, from 0 on.", show_default=False
+        ),
+    ] = None,
     dsl: Asl = False,
     c: CArrays = False,
     as_json: Json = False,
@@ -182,22 +198,44 @@ def vbios(
     - is standard input.
     """
     from romkit.acpi.qemu import vbios_files
-    from romkit.acpi.vbios import fw_cfg_tables, rom_tables, rom_to_serve
-    from romkit.rom import parse_rom
+    from romkit.acpi.vbios import fw_cfg_tables, rom_tables
 
+    if as_is and entry is not None:
+        raise typer.BadParameter("--as-is takes the whole file, --entry a part of it: give one")
     place = _place(at, path, machine, qemu, bridge_hotplug)
     name, data = read_one(file, as_json=as_json)
     with blaming(name, as_json=as_json):
-        rom = data if as_is else rom_to_serve(parse_rom(data))
+        rom, notes = (data, ()) if as_is else _rom_of(data, entry)
         tables = (fw_cfg_tables if fw_cfg else rom_tables)(rom, place, node=node)
         files = vbios_files(tables)
-    notes = tables.notes
+    notes = (*notes, *tables.notes)
     if len(rom) != len(data):
         notes = (f"{len(data)} → {len(rom)} bytes: what surrounds the ROM is cut off", *notes)
     facts = {"path": str(place), "rom_size": len(rom), "rom_sha256": tables.sha256}
-    _deliver(
+    deliver(
         ctx, files, output, notes=notes, dsl=dsl, c=c, as_json=as_json, force=force, facts=facts
     )
+
+
+def _rom_of(data: bytes, entry: int | None) -> tuple[bytes, tuple[str, ...]]:
+    """The ROM to serve, and which of several it is.
+
+    Raises:
+        RomError: there is none that a driver could use.
+    """
+    from romkit.acpi.errors import AcpiError
+    from romkit.acpi.vbios import choice_notes, rom_to_serve
+    from romkit.rom import parse_rom
+
+    rom = parse_rom(data)
+    try:
+        served = rom_to_serve(rom, entry=entry)
+    except AcpiError as err:
+        raise AcpiError(err.message, err.offset, hint=f"{err.hint}; --as-is takes it so") from None
+    chosen = choice_notes(rom, entry)
+    if chosen and entry is None:
+        chosen = (*chosen, "--entry N takes another one")
+    return served, chosen
 
 
 @acpi.command()
@@ -212,7 +250,7 @@ def chassis(
     """Write the SMBIOS structure that makes a guest a notebook."""
     from romkit.acpi.qemu import chassis_files
 
-    _deliver(ctx, chassis_files(kind.value), output, c=c, as_json=as_json, force=force)
+    deliver(ctx, chassis_files(kind.value), output, c=c, as_json=as_json, force=force)
 
 
 @acpi.command()
@@ -245,9 +283,9 @@ def decode(
 
     - is standard input.
     """
-    from romkit.acpi.c_include import c_include, c_name
-    from romkit.acpi.outline import outline
-    from romkit.acpi.table import parse_tables, verify_table
+    from romkit.acpi.c_include import c_include
+    from romkit.acpi.outline import MAX_ENTRIES, outline
+    from romkit.acpi.table import parse_tables, verify_rest, verify_table
     from romkit.finding import blocking
     from romkit.render.acpi import table_text
 
@@ -262,16 +300,18 @@ def decode(
             records.append(error_record(name, err))
             status = max(status, complain(name, err))
             continue
+        left = MAX_ENTRIES
         for table in tables:
-            findings, entries = verify_table(table), outline(table)
+            findings, entries = verify_table(table), outline(table, left)
+            left = max(left - len(entries), 0)
+            if table is tables[-1]:
+                findings += verify_rest(data, tables)
             status = max(status, BLOCKED if blocking(findings) else FINE)
             records.append(_table_record(name, table, findings, entries))
             texts.append(table_text(table, findings, entries, style_of(ctx)))
-            stem = c_name(f"{table.signature}_{table.oem_table_id}".rstrip("_").lower())
-            unique, number = stem, 2
-            while unique in arrays:
-                unique, number = f"{stem}_{number}", number + 1
-            arrays[unique] = c_include(bytes(table), unique)
+            if output is not None:
+                array = _free_name(table, arrays)
+                arrays[array] = c_include(bytes(table), array)
     if output is not None and arrays:
         write_output(
             output, "\n".join(arrays.values()).encode("ascii"), force=force, as_json=as_json
@@ -325,47 +365,23 @@ def _place(
         hops = parse_hops(at or "")
         return guest_path(hops, machine=machine, qemu=version, bridge_hotplug=bridge_hotplug)
     except RomError as err:
-        hint = f" (try: {err.hint})" if err.hint else ""
-        raise typer.BadParameter(err.message + hint) from None
+        raise typer.BadParameter(_with_hint(err)) from None
 
 
-def _deliver(
-    ctx: typer.Context,
-    files: Sequence[GuestFile],
-    output: Path,
-    *,
-    notes: Sequence[str] = (),
-    dsl: bool = False,
-    c: bool = False,
-    as_json: bool = False,
-    force: bool = False,
-    facts: dict[str, Any] | None = None,
-) -> None:
-    """Write the files, then say how a guest gets them."""
-    from romkit.acpi.qemu import libvirt_text, qemu_arguments, sources
-    from romkit.render.acpi import files_text
+def _with_hint(err: RomError) -> str:
+    """What is wrong and what to do, in the one line that a usage error has."""
+    return f"{err.message} (try: {err.hint})" if err.hint else err.message
 
-    # libvirt starts QEMU elsewhere.
-    directory = os.path.abspath(output)  # noqa: PTH100  links in it stay as they are
-    with blaming(input_name(output), as_json=as_json):
-        arguments = qemu_arguments(files, directory)
-    parts = {file.name: file.data for file in files}
-    written = write_parts(
-        output, {**parts, **sources(files, asl=dsl, c=c)}, force=force, as_json=as_json
-    )
-    if as_json:
-        print_json(
-            {
-                **(facts or {}),
-                "files": [str(path) for path in written],
-                "qemu": [part for pair in arguments for part in pair],
-                "libvirt": libvirt_text(arguments),
-                "notes": list(notes),
-            }
-        )
-    else:
-        style = style_of(ctx)
-        say(files_text([shown(path) for path in written], arguments, notes, style))
+
+def _free_name(table: AcpiTable, taken: Container[str]) -> str:
+    """A name in C that no array has yet."""
+    from romkit.acpi.c_include import c_name
+
+    stem = c_name(f"{table.signature}_{table.oem_table_id}".rstrip("_").lower())
+    unique, number = stem, 2
+    while unique in taken:
+        unique, number = f"{stem}_{number}", number + 1
+    return unique
 
 
 def _table_record(name: str, table: Any, findings: Any, entries: Any) -> dict[str, Any]:

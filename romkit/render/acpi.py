@@ -15,14 +15,28 @@ from romkit.render.text import human_size, plain
 
 
 def files_text(
-    paths: Sequence[str], arguments: Sequence[tuple[str, str]], notes: Sequence[str], style: Style
+    paths: Sequence[str],
+    arguments: Sequence[tuple[str, str]],
+    notes: Sequence[str],
+    access: Sequence[str],
+    style: Style,
 ) -> str:
-    """What was written, and how the guest gets it."""
+    """What was written, and how the guest gets it.
+
+    Args:
+        paths: the files.
+        arguments: for QEMU.
+        notes: what else there is to know.
+        access: what libvirt's QEMU needs to read the files.
+        style: colours.
+    """
+    mark = style.yellow("!")
     lines = [plain(path) for path in paths]
-    lines += [f"  {style.yellow('!')} {note}" for note in notes]
+    lines += [f"  {mark} {plain(note)}" for note in notes]
     lines += ["", style.bold("QEMU"), indent(shell_text(arguments), "  ")]
     lines += ["", style.bold("libvirt"), f"  <domain ... {NAMESPACE}>"]
     lines += [indent(libvirt_text(arguments), "  ")]
+    lines += [f"  {mark} {plain(line)}" for line in access]
     return "\n".join(lines)
 
 
@@ -39,8 +53,14 @@ def table_text(
     ]
     for finding in findings:
         good = finding.verdict is Verdict.PASS
-        mark = style.green("✓") if good else style.red("✗")
-        lines.append(f"  {mark} checksum {table.checksum:02x}: {finding.title}")
+        mark = style.green("✓") if good else style.red("✗") if finding.blocks else style.yellow("!")
+        told = [f"  {mark}"]
+        if finding.check == "acpi.checksum":
+            told.append(f"checksum {table.checksum:02x}:")
+        told.append(plain(finding.title))
+        if not good and finding.remedy:
+            told.append(plain(finding.remedy))
+        lines.append(" ".join(told))
     for entry in entries:
         name = style.cyan(plain(entry.path)) if entry.path else ""
         words = " ".join(word for word in (entry.kind, name, plain(entry.detail)) if word)

@@ -28,7 +28,10 @@ _CRS = a.ResourceTemplate(
         a.Window(a.Space.SystemIO, 4, 0x1000, 0x1FFF),
         a.Window(a.Space.SystemIO, 8, 0x1000, 0x1FFF, producer=False),
         a.Window(None, 2, 0, 0xFF),
+        a.Window(a.Space.SystemMemory, 4, 0x1000, 0x8FFF, length=0x2000, granularity=0xFFF),
+        a.Window(a.Space.SystemIO, 2, 0x1000, 0x1FFF, length=0),
         a.Register(a.Space.SystemIO, 8, 0, 0x400, 1),
+        a.Register(a.Space.FFixedHW, 1, 2, 0, 4),
     ]
 )
 
@@ -58,7 +61,7 @@ def _work() -> a.Method:
         [
             a.Increment(counter),
             a.Decrement(counter),
-            a.If(a.LEqual(counter, 7), [a.Break()]),
+            a.If(a.LEqual(counter, a.Ones()), [a.Break()]),
             a.If(a.LNotEqual(counter, 7), [a.Continue()], [a.Noop()]),
         ],
     )
@@ -125,6 +128,8 @@ def every_term() -> a.DefinitionBlock:
                             a.Offset(2),
                             a.AccessAs(a.Access.WordAcc),
                             a.Bits("XBBB", 2),
+                            a.AccessAs(a.Access.BufferAcc, 6),
+                            a.Bits("XEEE", 8),
                         ],
                         a.Lock.Lock,
                         a.Update.WriteAsOnes,

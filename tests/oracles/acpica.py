@@ -39,6 +39,17 @@ def compile_asl(text: str, folder: Path, *options: str) -> bytes:
     return (folder / "compiled.aml").read_bytes()
 
 
+def refused_lines(lines: Sequence[str], folder: Path) -> set[int]:
+    """The numbers of those lines, in a table of their own, with which iasl finds an error."""
+    head = 'DefinitionBlock ("", "SSDT", 2, "TEST", "LINES", 1)\n{\n'
+    (folder / "lines.dsl").write_text(head + "\n".join(lines) + "\n}\n")
+    said = run("iasl", "lines.dsl", folder=folder)
+    assert re.search(r"Compil\w+ (successful|failed)", said), said
+    # The line, then what is wrong with it; the first of our lines is the third.
+    found = re.findall(r"^lines\.dsl +(\d+):.*\nError ", said, re.MULTILINE)
+    return {int(number) - 3 for number in found}
+
+
 def disassemble(table: bytes, folder: Path, *others: bytes) -> str:
     """ASL from the definition block on; `others` are tables that it refers to."""
     (folder / "table.aml").write_bytes(table)

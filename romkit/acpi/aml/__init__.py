@@ -5,9 +5,10 @@
     Scope(r"\\_SB", [Device("BAT0", [Name("_HID", EisaId("PNP0C0A")), Name("_STA", 0x1F)])])
 
 Terms are immutable, compare by value, and refuse at construction what the specification does not
-allow. ``bytes()`` is the AML, ``str()`` the ASL, of which iasl makes the same bytes. Python's int,
-str, bytes and lists stand for Integer, String, Buffer and Package; where a name is wanted, text is
-its path.
+allow. ``bytes()`` is the AML, ``str()`` the ASL. iasl makes the same bytes of it, but for what ASL
+cannot say (an Integer of a chosen width) and for External, which iasl puts into the table and we do
+not. Python's int, str, bytes and lists stand for Integer, String, Buffer and Package; where a name
+is wanted, text is its path.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from romkit.acpi.aml.arithmetic import (
     ToBCD,
     Xor,
 )
-from romkit.acpi.aml.data import Buffer, EisaId, Integer, Package, Ref, String, Uuid, Value
+from romkit.acpi.aml.data import Buffer, EisaId, Integer, Ones, Package, Ref, String, Uuid, Value
 from romkit.acpi.aml.definition import DefinitionBlock
 from romkit.acpi.aml.expressions import (
     Acquire,
@@ -99,18 +100,14 @@ from romkit.acpi.aml.objects import (
     Scope,
     ThermalZone,
 )
+from romkit.acpi.aml.ranges import IO, FixedIO, Memory32, Memory32Fixed, Window
 from romkit.acpi.aml.resources import (
     DMA,
-    IO,
     IRQ,
-    FixedIO,
     Interrupt,
     IRQNoFlags,
-    Memory32,
-    Memory32Fixed,
     Register,
     ResourceTemplate,
-    Window,
 )
 from romkit.acpi.aml.statements import (
     Break,
@@ -213,6 +210,7 @@ __all__ = [
     "ObjectKind",
     "ObjectType",
     "Offset",
+    "Ones",
     "OperationRegion",
     "Or",
     "Package",

@@ -5,9 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, Union
+from typing import Any, TypeAlias, Union
 
-from romkit.acpi.aml.encoding import integer, name_string, package_length, prefixed_integer
+from romkit.acpi.aml.encoding import (
+    integer,
+    name_string,
+    package_length,
+    prefixed_integer,
+    whole,
+)
 from romkit.acpi.aml.term import Expression, braces
 from romkit.acpi.errors import AmlError
 
@@ -15,6 +21,13 @@ from romkit.acpi.errors import AmlError
 Value: TypeAlias = Union[Expression, int, str, bytes, "Sequence[Value]"]
 
 _HEX_COLUMNS = 8
+
+
+def _bytes(value: Any) -> bytes:
+    # bytes(5) would be five zeros.
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise AmlError(f"{value!r} is no bytes: what a buffer starts with", "20.2.5.4")
+    return bytes(value)
 
 
 class Data(Expression):
@@ -74,6 +87,7 @@ class Integer(Data):
     width: int | None = None
 
     def __post_init__(self) -> None:
+        whole(self.value, "the integer", "20.2.3")
         bytes(self)
 
     def __bytes__(self) -> bytes:
@@ -82,7 +96,25 @@ class Integer(Data):
         return prefixed_integer(self.value, self.width)
 
     def __str__(self) -> str:
-        return f"{self.value:#04X}".replace("X", "x")
+        # The opcode Ones is all that AML has for it: the same bits where integers have 64.
+        return "Ones" if self.value == _ALL_64 else f"{self.value:#04X}".replace("X", "x")
+
+
+_ALL_64 = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ones(Data):
+    """All bits set, as many as the machine's integers have: 32 under QEMU, 64 elsewhere (20.2.3).
+
+    That is what logic opcodes call true, and `Match` not found.
+    """
+
+    def __bytes__(self) -> bytes:
+        return b"\xff"
+
+    def __str__(self) -> str:
+        return "Ones"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +153,10 @@ class Buffer(Data):
     size: Value | None = None
 
     def __post_init__(self) -> None:
-        data = bytes(self.data)
+        data = _bytes(self.data)
         size = value_of(len(data) if self.size is None else self.size)
+        if isinstance(size, Data) and not isinstance(size, Integer):
+            raise AmlError(f"{_short(size)} is no size of a buffer", "20.2.5.4")
         if isinstance(size, Integer) and size.value < len(data):
             raise AmlError(f"{len(data)} bytes in a buffer of {size.value}", "20.2.5.4")
         self._set(data=data, size=size)
@@ -160,7 +194,7 @@ class Package(Data):
     def __post_init__(self) -> None:
         items = tuple(i if isinstance(i, Ref) else data_of(i) for i in self.items)
         size = len(items) if self.size is None else self.size
-        if not len(items) <= size <= 255:
+        if not len(items) <= whole(size, "the size", "20.2.5.4") <= 255:
             raise AmlError(
                 f"{len(items)} elements in a package of {size}: it holds 255 at most",
                 "20.2.5.4",

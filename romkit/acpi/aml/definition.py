@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from romkit.acpi.aml.data import Integer
+from romkit.acpi.aml.placement import refuse_misplaced
 from romkit.acpi.aml.statements import body_of, listing
 from romkit.acpi.aml.term import Term, braces
 from romkit.acpi.errors import AmlError
-from romkit.acpi.table import build_table
+from romkit.acpi.table import AML_SIGNATURES, summed, table_header
 
 #: Who made the table, as its header says.
 OEM_ID = "DGPUKT"
@@ -22,8 +23,9 @@ class DefinitionBlock:
     Attributes:
         oem_table_id: up to eight characters that tell this table from others.
         body: what it defines.
-        signature: SSDT, or DSDT.
-        revision: of a DSDT: 1 gives the whole machine integers of 32 bits, 2 of 64 (5.2.11.1).
+        signature: SSDT, or DSDT; PSDT and OSDT hold AML too.
+        revision: 0 to 255. Of a DSDT, 1 gives the whole machine integers of 32 bits, 2 of 64
+            (5.2.11.1).
         oem_id: up to six characters.
         oem_revision: for updates.
         integer_bits: what the machine's DSDT gives. QEMU's is of revision 1, whatever the version
@@ -31,7 +33,8 @@ class DefinitionBlock:
             refused.
 
     Raises:
-        AmlError: a term that may not stand here, or an integer that would be cut.
+        AmlError: a header that cannot be, a term that may not stand here, or an integer that would
+            be cut.
     """
 
     oem_table_id: str
@@ -44,7 +47,17 @@ class DefinitionBlock:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "body", body_of(self.body))
+        if self.signature not in AML_SIGNATURES:
+            raise AmlError(
+                f"a table {self.signature!r} holds no AML",
+                "5.2.6",
+                hint=", ".join(AML_SIGNATURES),
+            )
+        self._header(0)
+        refuse_misplaced(self.body)
         bits = self.integer_bits
+        if bits not in (32, 64):
+            raise AmlError(f"integers of {bits!r} bits: they have 32 or 64", "5.2.11.1")
         if self.signature == "DSDT" and self.revision < 2:
             bits = 32
         for term in self.body:
@@ -53,19 +66,23 @@ class DefinitionBlock:
                     raise AmlError(
                         f"{part} would be cut to {bits} bits under a DSDT of revision 1",
                         "5.2.11.1",
-                        hint="a smaller number, a Buffer, or integer_bits=64 for a newer DSDT",
+                        hint="Ones for all bits, a smaller number, a Buffer, or integer_bits=64 "
+                        "for a newer DSDT",
                     )
 
-    def __bytes__(self) -> bytes:
-        body = b"".join(bytes(term) for term in self.body)
-        return build_table(
+    def _header(self, size: int) -> bytes:
+        return table_header(
             self.signature,
-            body,
+            size,
             revision=self.revision,
             oem_id=self.oem_id,
             oem_table_id=self.oem_table_id,
             oem_revision=self.oem_revision,
         )
+
+    def __bytes__(self) -> bytes:
+        body = b"".join(bytes(term) for term in self.body)
+        return summed(self._header(len(body)) + body)
 
     def __str__(self) -> str:
         ids = f'"{self.oem_id}", "{self.oem_table_id}", 0x{self.oem_revision:08X}'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from romkit.acpi.errors import AmlError
 
@@ -88,6 +89,29 @@ def name_string(path: str) -> bytes:
         return prefix + names[0]
     count = b"\x2e" if len(names) == 2 else b"\x2f" + bytes([len(names)])
     return prefix + count + b"".join(names)
+
+
+def object_name(path: str) -> bytes:
+    r"""A NameString that ends in a name, so that there is an object it can be of.
+
+    Raises:
+        AmlError: it is none, or only a way to a scope, like ``\\`` and ``^``.
+    """
+    encoded = name_string(path)
+    if encoded.endswith(b"\0"):
+        raise AmlError(f"{path!r} leads to a scope and names no object in it", "20.2.2")
+    return encoded
+
+
+def whole(value: Any, what: str, section: str) -> int:
+    """A number without a fraction.
+
+    Raises:
+        AmlError: it is something else.
+    """
+    if not isinstance(value, int):
+        raise AmlError(f"{what} {value!r} is no whole number", section)
+    return value
 
 
 def integer(value: int) -> bytes:

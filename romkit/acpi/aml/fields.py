@@ -7,8 +7,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, TypeAlias
 
-from romkit.acpi.aml.data import Value, asl_of, value_of
-from romkit.acpi.aml.encoding import field_length, name_segment, name_string, package_length
+from romkit.acpi.aml.data import Integer, Value, asl_of, value_of
+from romkit.acpi.aml.encoding import (
+    field_length,
+    name_segment,
+    object_name,
+    package_length,
+    whole,
+)
 from romkit.acpi.aml.term import Definition, braces
 from romkit.acpi.errors import AmlError
 
@@ -27,6 +33,7 @@ class Space(Enum):
     GeneralPurposeIO = 8
     GenericSerialBus = 9
     PCC = 10
+    FFixedHW = 0x7F
 
 
 class Access(Enum):
@@ -72,12 +79,15 @@ class OperationRegion(Definition):
     length: Value
 
     def __post_init__(self) -> None:
-        name_string(self.path)
-        self._set(offset=value_of(self.offset), length=value_of(self.length))
+        object_name(self.path)
+        length = value_of(self.length)
+        if isinstance(length, Integer) and not length.value:
+            raise AmlError(f"region {self.path} has no bytes", "20.2.5.2")
+        self._set(offset=value_of(self.offset), length=length)
 
     def __bytes__(self) -> bytes:
         place = bytes(value_of(self.offset)) + bytes(value_of(self.length))
-        return b"\x5b\x80" + name_string(self.path) + bytes([self.space.value]) + place
+        return b"\x5b\x80" + object_name(self.path) + bytes([self.space.value]) + place
 
     def __str__(self) -> str:
         place = f"{asl_of(self.offset)}, {asl_of(self.length)}"
@@ -94,7 +104,7 @@ class Bits:
     def __post_init__(self) -> None:
         if self.name:
             name_segment(self.name)
-        if self.bits <= 0:
+        if whole(self.bits, "the size", "20.2.5.2") <= 0:
             raise AmlError(f"a field of {self.bits} bits", "20.2.5.2")
         field_length(self.bits)
 
@@ -105,13 +115,39 @@ class Offset:
 
     byte: int
 
+    def __post_init__(self) -> None:
+        if whole(self.byte, "the offset", "20.2.5.2") < 0:
+            raise AmlError(f"offset {self.byte} lies before the region", "20.2.5.2")
+        field_length(self.byte * 8)
+
+
+#: How a bus of messages is accessed: quick, send and receive, byte, word, block, process call,
+#: block process call. Those with a length of their own (0x0B, 0x0E, 0x0F) need the extended form.
+_ATTRIBUTES = (0x00, 0x02, 0x04, 0x06, 0x08, 0x0A, 0x0C, 0x0D)
+
 
 @dataclass(frozen=True, slots=True)
 class AccessAs:
-    """The next fields are accessed so."""
+    """The next fields are accessed so.
+
+    Attributes:
+        access: how wide.
+        attribute: of `Access.BufferAcc`, the protocol: 2 quick, 4 send and receive, 6 byte,
+            8 word, 0xA block, 0xC process call, 0xD block process call.
+    """
 
     access: Access
     attribute: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.access, Access):
+            raise AmlError(f"{self.access!r} is no access", "20.2.5.2")
+        known = _ATTRIBUTES if self.access is Access.BufferAcc else (0,)
+        if self.attribute not in known:
+            shown = ", ".join(f"{attribute:#x}" for attribute in known)
+            raise AmlError(
+                f"{self.access.name} has no attribute {self.attribute!r}", "20.2.5.2", hint=shown
+            )
 
 
 FieldUnit: TypeAlias = Bits | Offset | AccessAs
@@ -165,7 +201,7 @@ class Field(Definition):
         bytes(self)
 
     def __bytes__(self) -> bytes:
-        return _encoded(b"\x5b\x81", name_string(self.region), self)
+        return _encoded(b"\x5b\x81", object_name(self.region), self)
 
     def __str__(self) -> str:
         return _asl(self.region, self)
@@ -187,7 +223,7 @@ class IndexField(Definition):
         bytes(self)
 
     def __bytes__(self) -> bytes:
-        return _encoded(b"\x5b\x86", name_string(self.index) + name_string(self.data), self)
+        return _encoded(b"\x5b\x86", object_name(self.index) + object_name(self.data), self)
 
     def __str__(self) -> str:
         return _asl(f"{self.index}, {self.data}", self)
@@ -210,7 +246,7 @@ class BankField(Definition):
         bytes(self)
 
     def __bytes__(self) -> bytes:
-        names = name_string(self.region) + name_string(self.bank)
+        names = object_name(self.region) + object_name(self.bank)
         return _encoded(b"\x5b\x87", names + bytes(value_of(self.value)), self)
 
     def __str__(self) -> str:
@@ -245,12 +281,12 @@ class _BufferField(Definition):
     path: str
 
     def __post_init__(self) -> None:
-        name_string(self.path)
+        object_name(self.path)
         self._set(source=value_of(self.source), index=value_of(self.index))
 
     def __bytes__(self) -> bytes:
         place = bytes(value_of(self.source)) + bytes(value_of(self.index))
-        return self.code + place + name_string(self.path)
+        return self.code + place + object_name(self.path)
 
     def __str__(self) -> str:
         return f"{type(self).__name__} ({asl_of(self.source)}, {asl_of(self.index)}, {self.path})"
@@ -301,13 +337,15 @@ class CreateField(Definition):
     path: str
 
     def __post_init__(self) -> None:
-        name_string(self.path)
+        object_name(self.path)
         source, bit, bits = (value_of(value) for value in (self.source, self.bit, self.bits))
+        if isinstance(bits, Integer) and not bits.value:
+            raise AmlError(f"field {self.path} has no bits", "20.2.5.2")
         self._set(source=source, bit=bit, bits=bits)
 
     def __bytes__(self) -> bytes:
         values = (self.source, self.bit, self.bits)
-        return b"\x5b\x13" + b"".join(bytes(value_of(v)) for v in values) + name_string(self.path)
+        return b"\x5b\x13" + b"".join(bytes(value_of(v)) for v in values) + object_name(self.path)
 
     def __str__(self) -> str:
         place = f"{asl_of(self.bit)}, {asl_of(self.bits)}"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
 from romkit.acpi.aml.data import Value, asl_of, data_of
-from romkit.acpi.aml.encoding import name_string, package_length
+from romkit.acpi.aml.encoding import name_string, object_name, package_length
 from romkit.acpi.aml.statements import Break, Continue, While, block, body_of, listing
-from romkit.acpi.aml.term import Definition, Term, braces
+from romkit.acpi.aml.term import Definition, Term, braces, within
 from romkit.acpi.aml.variables import Arg
 from romkit.acpi.errors import AmlError
 
@@ -23,7 +23,7 @@ class Name(Definition):
     value: Value
 
     def __post_init__(self) -> None:
-        name_string(self.path)
+        object_name(self.path)
         self._set(value=data_of(self.value))
 
     def __bytes__(self) -> bytes:
@@ -44,7 +44,7 @@ class Alias(Definition):
         bytes(self)
 
     def __bytes__(self) -> bytes:
-        return b"\x06" + name_string(self.source) + name_string(self.path)
+        return b"\x06" + object_name(self.source) + object_name(self.path)
 
     def __str__(self) -> str:
         return f"Alias ({self.source}, {self.path})"
@@ -59,7 +59,8 @@ class _Holder(Definition):
     body: Iterable[Term]
 
     def __post_init__(self) -> None:
-        name_string(self.path)
+        # A scope may be the root, or the one around.
+        (name_string if isinstance(self, Scope) else object_name)(self.path)
         self._set(body=body_of(self.body))
 
     def __bytes__(self) -> bytes:
@@ -107,7 +108,7 @@ class PowerResource(Definition):
     body: Iterable[Term]
 
     def __post_init__(self) -> None:
-        name_string(self.path)
+        object_name(self.path)
         if not (0 <= self.system_level <= 0xFF and 0 <= self.order <= 0xFFFF):
             raise AmlError("a level has 8 bits and an order 16", "20.2.5.2")
         self._set(body=body_of(self.body))
@@ -140,18 +141,18 @@ class Method(Definition):
     sync_level: int = 0
 
     def __post_init__(self) -> None:
-        name_string(self.path)
+        object_name(self.path)
         if not (0 <= self.arguments <= 7 and 0 <= self.sync_level <= 15):
             raise AmlError("a method takes 0 to 7 arguments, at level 0 to 15", "20.2.5.2")
         if self.sync_level and not self.serialized:
             raise AmlError("a method that is not serialized has no level", "20.2.5.2")
         self._set(body=body_of(self.body))
-        for term in _inside(self):
+        for term in within(self.parts(), Method):
             if isinstance(term, Arg) and term.number >= self.arguments:
                 raise AmlError(
                     f"{term} in {self.path}, which takes {self.arguments} arguments", "20.2.5.2"
                 )
-        if any(isinstance(term, Break | Continue) for term in _outside_loops(self)):
+        if any(isinstance(term, Break | Continue) for term in within(self.parts(), Method, While)):
             raise AmlError(f"{self.path} breaks out of a loop where there is none", "20.2.5.3")
 
     def __bytes__(self) -> bytes:
@@ -164,25 +165,6 @@ class Method(Definition):
         return braces(f"Method ({self.path}, {self.arguments}{mode}{level})", listing(self.body))
 
 
-def _inside(method: Method) -> Iterator[Term]:
-    """Everything in a method; what methods inside it hold is their own."""
-    waiting = list(method.parts())
-    while waiting:
-        term = waiting.pop()
-        yield term
-        if not isinstance(term, Method):
-            waiting += term.parts()
-
-
-def _outside_loops(method: Method) -> Iterator[Term]:
-    waiting = list(method.parts())
-    while waiting:
-        term = waiting.pop()
-        yield term
-        if not isinstance(term, Method | While):
-            waiting += term.parts()
-
-
 @dataclass(frozen=True, slots=True)
 class Mutex(Definition):
     """A mutex."""
@@ -191,7 +173,7 @@ class Mutex(Definition):
     sync_level: int = 0
 
     def __post_init__(self) -> None:
-        name_string(self.path)
+        object_name(self.path)
         if not 0 <= self.sync_level <= 15:
             raise AmlError(f"level {self.sync_level}: there are 0 to 15", "20.2.5.2")
 
@@ -209,7 +191,7 @@ class Event(Definition):
     path: str
 
     def __post_init__(self) -> None:
-        name_string(self.path)
+        object_name(self.path)
 
     def __bytes__(self) -> bytes:
         return b"\x5b\x02" + name_string(self.path)
@@ -258,7 +240,7 @@ class External(Definition):
     opcode: bool = False
 
     def __post_init__(self) -> None:
-        name_string(self.path)
+        object_name(self.path)
         if not 0 <= self.arguments <= 7 or (
             self.arguments and self.kind is not ObjectKind.MethodObj
         ):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from romkit.acpi.aml.data import Value, asl_of, value_of
+from romkit.acpi.aml.data import Integer, Ones, Value, asl_of, value_of
 from romkit.acpi.aml.encoding import package_length
 from romkit.acpi.aml.operation import Operation, Target, place
 from romkit.acpi.aml.term import Definition, Statement, Term, braces
@@ -151,11 +151,23 @@ class Sleep(_OfValue):
     code = b"\x5b\x22"
 
 
+#: Microseconds; Linux warns of more, Windows gives the method up beyond 255.
+LONGEST_STALL = 100
+
+
 class Stall(_OfValue):
     """Wait so many microseconds, 100 at most, and let nobody run."""
 
     __slots__ = ()
     code = b"\x5b\x21"
+
+    def __post_init__(self) -> None:
+        time = value_of(self.value)
+        if isinstance(time, Ones) or (isinstance(time, Integer) and time.value > LONGEST_STALL):
+            raise AmlError(
+                f"Stall ({time}): {LONGEST_STALL} µs is the longest", "19.6", hint="Sleep (1)"
+            )
+        self._set(value=time)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from textwrap import indent
 from typing import Any
@@ -32,16 +32,22 @@ class Term:
 
     def walk(self) -> Iterator[Term]:
         """This term and all inside it, from the outside in."""
-        waiting: list[Term] = [self]
-        while waiting:
-            term = waiting.pop()
-            yield term
-            waiting += reversed(list(term.parts()))
+        return within((self,))
 
     def _set(self, **values: Any) -> None:
         """Replace fields of a frozen dataclass while it is being made."""
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+
+def within(terms: Iterable[Term], *closed: type[Term]) -> Iterator[Term]:
+    """These terms and all inside them, from the outside in; kinds in `closed` are not opened."""
+    waiting = list(terms)[::-1]
+    while waiting:
+        term = waiting.pop()
+        yield term
+        if not isinstance(term, closed):
+            waiting += reversed(list(term.parts()))
 
 
 class Expression(Term):

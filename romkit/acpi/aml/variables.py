@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from romkit.acpi.aml.data import Value, value_of
-from romkit.acpi.aml.encoding import name_string
+from romkit.acpi.aml.encoding import object_name
 from romkit.acpi.aml.operation import Place
 from romkit.acpi.errors import AmlError
 
@@ -69,13 +69,13 @@ class Call(Place):
     arguments: Sequence[Value] = ()
 
     def __post_init__(self) -> None:
-        name_string(self.path)
+        object_name(self.path)
         if len(self.arguments) > 7:
             raise AmlError(f"{len(self.arguments)} arguments: a method takes 7 at most", "20.2.5")
         self._set(arguments=tuple(value_of(argument) for argument in self.arguments))
 
     def __bytes__(self) -> bytes:
-        return name_string(self.path) + b"".join(bytes(value_of(a)) for a in self.arguments)
+        return object_name(self.path) + b"".join(bytes(value_of(a)) for a in self.arguments)
 
     def __str__(self) -> str:
         return f"{self.path} ({', '.join(str(a) for a in self.arguments)})"

@@ -101,6 +101,10 @@ def test_ids_can_be_read_back(text: str) -> None:
     assert eisa_text(bytes(a.EisaId(text))[1:]) == text
 
 
+def table(*body: a.Term, **header: object) -> a.DefinitionBlock:
+    return a.DefinitionBlock("TEST", body, **header)  # type: ignore[arg-type]  # wrong on purpose
+
+
 REFUSED: list[tuple[Callable[[], object], str]] = [
     (lambda: a.Integer(-1), "20.2.3"),
     (lambda: a.Integer(1 << 64), "20.2.3"),
@@ -136,10 +140,101 @@ REFUSED: list[tuple[Callable[[], object], str]] = [
         lambda: a.Field("FOO", a.Access.ByteAcc, [a.Bits("AAA", 9), a.Offset(1)]),
         "20.2.5.2",
     ),
-    (lambda: bytes(a.IRQ((16,))), "6.4.2.1"),
-    (lambda: bytes(a.FixedIO(0x400, 1)), "6.4.2.6"),
-    (lambda: bytes(a.Window(a.Space.SystemMemory, 2, 0, 1)), "6.4.3.5"),
-    (lambda: bytes(a.Window(None, 2, 2, 1)), "6.4.3.5"),
+    # Numbers and bytes that are none.
+    (lambda: a.Integer(1.5), "20.2.3"),  # type: ignore[arg-type]  # that is the point
+    (lambda: a.Integer("1"), "20.2.3"),  # type: ignore[arg-type]  # that is the point
+    (lambda: a.Integer(1 << 32, width=4), "20.2.3"),
+    (lambda: a.Buffer(5), "20.2.5.4"),  # type: ignore[arg-type]  # that is the point
+    (lambda: a.Buffer("abc"), "20.2.5.4"),  # type: ignore[arg-type]  # that is the point
+    (lambda: a.Buffer(b"abc", a.Integer(2)), "20.2.5.4"),
+    (lambda: a.Buffer(b"abc", -1), "20.2.3"),
+    (lambda: a.Buffer(b"abc", "abc"), "20.2.5.4"),
+    (lambda: a.Buffer(b"abc", [3]), "20.2.5.4"),
+    # A way to a scope names no object.
+    (lambda: a.Name("\\", 1), "20.2.2"),
+    (lambda: a.Name("^", 1), "20.2.2"),
+    (lambda: a.Scope("", []), "20.2.2"),
+    (lambda: a.Device("\\", []), "20.2.2"),
+    (lambda: a.ThermalZone("^", []), "20.2.2"),
+    (lambda: a.PowerResource("^", 0, 0, []), "20.2.2"),
+    (lambda: a.Method("\\", 0, []), "20.2.2"),
+    (lambda: a.Call("^^"), "20.2.2"),
+    (lambda: a.Mutex("\\"), "20.2.2"),
+    (lambda: a.Event(""), "20.2.2"),
+    (lambda: a.Alias("FOO", "\\"), "20.2.2"),
+    (lambda: a.External("\\", a.ObjectKind.DeviceObj), "20.2.2"),
+    (lambda: a.OperationRegion("^", a.Space.SystemIO, 0, 1), "20.2.2"),
+    (lambda: a.Field("\\", a.Access.ByteAcc, [a.Bits("AAA", 8)]), "20.2.2"),
+    (lambda: a.CreateByteField(a.Local(0), 0, "^"), "20.2.2"),
+    # Fields and regions of nothing.
+    (lambda: a.OperationRegion("FOO", a.Space.SystemIO, 0, 0), "20.2.5.2"),
+    (lambda: a.CreateField(a.Local(0), 0, 0, "FOO"), "20.2.5.2"),
+    (lambda: a.Offset(-1), "20.2.5.2"),
+    (lambda: a.Offset(1 << 26), "20.2.4"),
+    (lambda: a.AccessAs(a.Access.ByteAcc, 256), "20.2.5.2"),
+    (lambda: a.AccessAs(a.Access.ByteAcc, 6), "20.2.5.2"),
+    (lambda: a.AccessAs(a.Access.BufferAcc, 3), "20.2.5.2"),
+    (lambda: a.AccessAs(a.Access.BufferAcc, 0x0B), "20.2.5.2"),
+    (lambda: a.AccessAs(1), "20.2.5.2"),  # type: ignore[arg-type]  # that is the point
+    # What methods alone can have, and what loops alone.
+    (lambda: table(a.Return(1)), "20.2.5.3"),
+    (lambda: table(a.If(1, [a.Return(1)])), "20.2.5.3"),
+    (lambda: table(a.Break()), "20.2.5.3"),
+    (lambda: table(a.Device("FOO", [a.Continue()])), "20.2.5.3"),
+    (lambda: table(a.Store(1, a.Local(0))), "20.2.6.2"),
+    (lambda: table(a.While(a.Local(1), [a.Noop()])), "20.2.6.2"),
+    (lambda: table(a.Scope("FOO", [a.If(a.Arg(0), [a.Noop()])])), "20.2.6.1"),
+    (lambda: a.Method("FOO", 0, [a.Continue()]), "20.2.5.3"),
+    (lambda: a.Method("FOO", 0, [a.While(1, [a.Noop()]), a.Break()]), "20.2.5.3"),
+    (lambda: a.Stall(101), "19.6"),
+    (lambda: a.Stall(a.Ones()), "19.6"),
+    # Headers.
+    (lambda: table(signature="SSD"), "5.2.6"),
+    (lambda: table(signature="VFCT"), "5.2.6"),
+    (lambda: table(revision=256), "5.2.6"),
+    (lambda: table(revision=-1), "5.2.6"),
+    (lambda: table(oem_id="TOOLONG"), "5.2.6"),
+    (lambda: table(oem_id='A"'), "5.2.6"),
+    (lambda: table(oem_id="A\\"), "5.2.6"),
+    (lambda: table(oem_id="ü"), "5.2.6"),
+    (lambda: table(oem_revision=1 << 32), "5.2.6"),
+    (lambda: a.DefinitionBlock("MUCHTOOLONG", []), "5.2.6"),
+    (lambda: table(integer_bits=16), "5.2.11.1"),
+    # Resources.
+    (lambda: a.ResourceTemplate([a.Noop()]), "6.4"),
+    (lambda: a.IRQ((16,)), "6.4.2.1"),
+    (lambda: a.IRQ((-1,)), "6.4.2.1"),
+    (lambda: a.IRQNoFlags((3, 3)), "6.4.2.1"),
+    (lambda: a.Interrupt(()), "6.4.3.6"),
+    (lambda: a.Interrupt((5, 5)), "6.4.3.6"),
+    (lambda: a.Interrupt((1 << 32,)), "6.4.3.6"),
+    (lambda: a.DMA((8,)), "6.4.2.2"),
+    (lambda: a.DMA((1,), "TypeC"), "6.4.2.2"),
+    (lambda: a.IO(0x20, 0x10, 1, 1), "6.4.2.5"),
+    (lambda: a.IO(0x11, 0x21, 2, 1), "6.4.2.5"),
+    (lambda: a.IO(0x10, 0x21, 2, 1), "6.4.2.5"),
+    (lambda: a.IO(0x10, 0x10, 1, 256), "6.4.2.5"),
+    (lambda: a.IO(0xFFF0, 0xFFF0, 1, 0x11), "6.4.2.5"),
+    (lambda: a.FixedIO(0x400, 1), "6.4.2.6"),
+    (lambda: a.FixedIO(0x3FF, 2), "6.4.2.6"),
+    (lambda: a.Memory32(0x20, 0x10, 1, 1), "6.4.3.3"),
+    (lambda: a.Memory32(0x10, 0x1F, 1, 0x11), "6.4.3.3"),
+    (lambda: a.Memory32(0x10, 0x20, 0x20, 1), "6.4.3.3"),
+    (lambda: a.Memory32(0, 0, 1, 0), "6.4.3.3"),
+    (lambda: a.Memory32Fixed(1 << 32, 1), "6.4.3.4"),
+    (lambda: a.Memory32Fixed(0xFFFFFFFF, 2), "6.4.3.4"),
+    (lambda: a.Memory32Fixed(0, -1), "6.4.3.4"),
+    (lambda: a.Window(a.Space.SystemMemory, 2, 0, 1), "6.4.3.5"),
+    (lambda: a.Window(a.Space.SystemCMOS, 4, 0, 1), "6.4.3.5"),
+    (lambda: a.Window(None, 2, 2, 1), "6.4.3.5"),
+    (lambda: a.Window(None, 2, 0, 0x10000), "6.4.3.5"),
+    (lambda: a.Window(a.Space.SystemMemory, 4, 0, 0xFFFFFFFF), "6.4.3.5"),
+    (lambda: a.Window(a.Space.SystemIO, 2, 0, 0xFF, granularity=0xF), "6.4.3.5"),
+    (lambda: a.Window(a.Space.SystemIO, 2, 0, 0xFF, length=16, granularity=6), "6.4.3.5"),
+    (lambda: a.Window(a.Space.SystemIO, 2, 0, 0xFF, length=8, granularity=0xF), "6.4.3.5"),
+    (lambda: a.Window(a.Space.SystemIO, 2, 0, 0xF, length=0x20), "6.4.3.5"),
+    (lambda: a.Register(a.Space.SystemIO, 8, 0, 0x400, 5), "6.4.3.7"),
+    (lambda: a.Register(a.Space.SystemIO, 256, 0, 0x400), "6.4.3.7"),
 ]
 
 
@@ -177,6 +272,24 @@ def test_integers_that_would_be_cut_are_refused(term: a.Term) -> None:
     assert bytes(a.DefinitionBlock("TEST", [term], integer_bits=64))
     with pytest.raises(AmlError, match="cut to 32 bits"):
         a.DefinitionBlock("T", [term], signature="DSDT", revision=1, integer_bits=64)
+
+
+def test_all_bits_can_be_said_for_any_width() -> None:
+    """Ones has as many bits as the machine's integers, so nothing of it is cut."""
+    ones = a.Method("FOO", 0, [a.Return(a.Ones())])
+    assert bytes(table(ones)).endswith(b"FOO_\0\xa4\xff")
+    with pytest.raises(AmlError) as refused:
+        table(a.Name("FOO", (1 << 64) - 1))
+    assert "Ones" in refused.value.hint
+    assert str(a.Integer((1 << 64) - 1)) == str(a.Ones()) == "Ones"
+    assert bytes(a.Integer((1 << 64) - 1)) == bytes(a.Ones())
+
+
+def test_what_stands_in_a_method_may_stand_in_one_at_any_depth() -> None:
+    body = [a.If(a.Arg(0), [a.While(1, [a.Break()]), a.Return(a.Local(0))])]
+    assert bytes(table(a.Scope("FOO", [a.Device("BAR", [a.Method("BAZ", 1, body)])])))
+    assert bytes(table(a.While(0, [a.If(1, [a.Break()])])))
+    assert bytes(a.Stall(100))
 
 
 def test_integers_in_bytes_are_not_cut() -> None:

@@ -8,8 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-from romkit.acpi.outline import outline
-from romkit.acpi.table import parse_table
+import pytest
+
+from romkit.acpi.errors import MalformedTable
+from romkit.acpi.outline import MAX_ENTRIES, outline
+from romkit.acpi.table import MAX_TABLES, parse_table, parse_tables, verify_rest
 
 
 def ssdt(body: bytes, oem_table_id: bytes = b"HOSTILE") -> bytes:
@@ -25,6 +28,38 @@ def test_millions_of_parents_are_counted_once() -> None:
     before = time.process_time()
     outline(parse_table(ssdt(b"\x08" + b"^" * (4 << 20))))
     assert time.process_time() - before < 10  # quadratic, it was minutes
+
+
+def test_a_file_is_not_copied_for_each_of_its_tables() -> None:
+    """4096 small tables in front of a large one: copied for each, 16 MiB would be 64 GiB."""
+    data = ssdt(b"") * (MAX_TABLES - 1) + ssdt(bytes(16 << 20))
+    before = time.process_time()
+    assert len(parse_tables(data)) == MAX_TABLES
+    assert time.process_time() - before < 5
+
+
+def test_more_tables_than_any_machine_has_are_refused() -> None:
+    before = time.process_time()
+    with pytest.raises(MalformedTable, match="more than 4096 tables") as refused:
+        parse_tables(ssdt(b"") * ((16 << 20) // 36))
+    assert refused.value.offset == MAX_TABLES * 36
+    assert time.process_time() - before < 5
+
+
+def test_padding_of_any_length_is_looked_through_once() -> None:
+    data = ssdt(b"") + bytes(16 << 20) + b"x"
+    before = time.process_time()
+    assert verify_rest(data, parse_tables(data))
+    assert time.process_time() - before < 5
+
+
+def test_an_outline_has_an_end() -> None:
+    """Sixteen bytes of memory for each byte of a table would be too many."""
+    table = parse_table(ssdt(b"\x5b\x02EVNT" * (2 * MAX_ENTRIES)))
+    entries = outline(table)
+    assert len(entries) == MAX_ENTRIES + 1
+    assert entries[-1].kind == "?"
+    assert len(outline(parse_table(ssdt(b"\x5b\x02EVNT" * 5)), limit=5)) == 5
 
 
 def test_tables_of_one_name_all_become_arrays(tmp_path: Path) -> None:

@@ -12,7 +12,13 @@ from romkit.acpi.aml.encoding import package_length
 from romkit.acpi.battery import battery_table
 from romkit.acpi.errors import AmlError, MalformedTable
 from romkit.acpi.outline import MAX_DEPTH, outline
-from romkit.acpi.table import build_table, parse_table, parse_tables, verify_table
+from romkit.acpi.table import (
+    build_table,
+    parse_table,
+    parse_tables,
+    verify_rest,
+    verify_table,
+)
 from romkit.finding import Verdict
 
 
@@ -50,6 +56,36 @@ def test_several_tables_in_a_file_are_read_one_after_another() -> None:
     with pytest.raises(MalformedTable) as wrong:
         parse_tables(first + b"rubbish, and more than a header's length of it")
     assert wrong.value.offset == len(first) + 4
+
+
+def test_what_follows_the_padding_is_said() -> None:
+    first, second = dsdt(), bytes(battery_table())
+    whole = first + second
+    for rest in (b"", bytes(100)):
+        assert verify_rest(whole + rest, parse_tables(whole + rest)) == ()
+    for zeros, junk in ((36, b"junk"), (100, bytes(first)), (5000, b"\x01" + bytes(99))):
+        data = whole + bytes(zeros) + junk
+        tables_in = parse_tables(data)
+        assert len(tables_in) == 2
+        (finding,) = verify_rest(data, tables_in)
+        assert not finding.blocks
+        assert finding.verdict is Verdict.FAIL
+        assert f"{len(junk)} bytes at {len(whole) + zeros:#x}" in finding.title
+
+
+@given(st.lists(st.binary(max_size=40), max_size=5), st.integers(0, 99), st.binary(max_size=60))
+def test_every_byte_of_a_file_is_in_a_table_padding_or_said_to_follow(
+    bodies: list[bytes], zeros: int, junk: bytes
+) -> None:
+    built = [build_table("SSDT", body, revision=2, oem_id="A", oem_table_id="B") for body in bodies]
+    data = b"".join(built) + bytes(zeros) + junk
+    try:
+        tables_in = parse_tables(data)
+    except MalformedTable:
+        return
+    findings = verify_rest(data, tables_in)
+    end = sum(table.length for table in tables_in)
+    assert bool(findings) == any(data[end:])
 
 
 @given(st.binary(max_size=300))
