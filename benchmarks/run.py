@@ -43,6 +43,7 @@ def calls(rounds: int, **named: Callable[[], object]) -> dict[str, float]:
 
 
 def table(title: str, times: dict[str, float], base: str) -> None:
+    """Print times, and how often each is that of `base`."""
     from tabulate import tabulate
 
     rows = [
@@ -56,6 +57,7 @@ def table(title: str, times: dict[str, float], base: str) -> None:
 
 
 def main() -> None:
+    """Measure start-up and parsing, and print both."""
     from romkit import parse_rom, verify
     from romkit.recipe import build_rom, load_recipe
     from romkit.record import record
@@ -77,7 +79,10 @@ def main() -> None:
                 bare_interpreter=[python, "-c", "pass"],
                 interpreter_and_Typer=[python, "-c", "import typer"],
                 **{
-                    "romkit_--help": [str(BIN / "romkit"), "--help"],
+                    **{
+                        f"{name}_--help": [str(BIN / name), "--help"]
+                        for name in ("romkit", "diag", "passthrough")
+                    },
                     "romkit_parse": [str(BIN / "romkit"), "parse", str(path)],
                     "romkit_parse_--json": [str(BIN / "romkit"), "parse", "--json", str(path)],
                 },

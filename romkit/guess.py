@@ -92,7 +92,7 @@ def _guess(data: bytes) -> tuple[str, str]:
     for signature, what, hint in _SHORT:
         if data.startswith(signature):
             return what, hint
-    return "", ""
+    return "", _FIND
 
 
 def _container(data: bytes) -> str:

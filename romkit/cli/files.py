@@ -207,6 +207,7 @@ def save_parts(directory: Path, parts: dict[str, bytes], *, force: bool) -> list
     paths = {directory / name: data for name, data in parts.items()}
     path = directory
     try:
+        _refuse_file(directory)
         directory.mkdir(parents=True, exist_ok=True)
         missing = {p: d for p, d in paths.items() if not p.is_file() or p.read_bytes() != d}
         taken = [p for p in missing if p.exists()]
@@ -224,6 +225,11 @@ def save_parts(directory: Path, parts: dict[str, bytes], *, force: bool) -> list
     except OSError as error:
         raise NotWritten(path, unwritable(path, error)) from error
     return list(paths)
+
+
+def _refuse_file(directory: Path) -> None:
+    if directory.exists() and not directory.is_dir():
+        raise RomError("is no directory", hint="another name")
 
 
 def _refuse_existing() -> NoReturn:

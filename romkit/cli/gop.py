@@ -10,6 +10,7 @@ import typer
 from romkit.cli.files import blaming, input_name, is_standard, read_one, read_rom
 from romkit.cli.options import File, Force, Json, only_once
 from romkit.cli.outcome import DryRun, EditOut, edited, finish
+from romkit.cli.program import new_group
 from romkit.cli.terminal import print_json, say
 
 if TYPE_CHECKING:
@@ -31,11 +32,7 @@ Unfit = Annotated[
     bool, typer.Option("--unfit", help="Take a donor that is damaged, or for others, too.")
 ]
 
-gop = typer.Typer(
-    help="List, extract, insert, update or remove the UEFI display driver.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+gop = new_group("List, extract, insert, update or remove the UEFI display driver.")
 
 
 @gop.command("list")
@@ -78,50 +75,49 @@ def gop_extract(
     finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
 
 
-@gop.command("insert")
-def gop_insert(
-    ctx: typer.Context,
-    file: File,
-    donor: Donor,
-    output: EditOut = None,
-    unfit: Unfit = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-    force: Force = False,
-) -> None:
+def _insert(rom: Rom, donor: Rom, unfit: bool) -> Edit:
     """Put a donor's GOP where both chains reach it.
 
     - is standard input.
     """
-    from romkit.edit import gop_insert as edit
+    from romkit.edit import gop_insert
 
-    done = _edited_with(
-        file, donor, lambda rom, own: edit(rom, own, force=unfit), output, as_json=as_json
-    )
-    finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
+    return gop_insert(rom, donor, force=unfit)
 
 
-@gop.command("update")
-def gop_update(
-    ctx: typer.Context,
-    file: File,
-    donor: Donor,
-    output: EditOut = None,
-    unfit: Unfit = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-    force: Force = False,
-) -> None:
+def _update(rom: Rom, donor: Rom, unfit: bool) -> Edit:
     """Replace the GOP with a donor's.
 
     - is standard input.
     """
-    from romkit.edit import gop_update as edit
+    from romkit.edit import gop_update
 
-    done = _edited_with(
-        file, donor, lambda rom, own: edit(rom, own, force=unfit), output, as_json=as_json
-    )
-    finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
+    return gop_update(rom, donor, force=unfit)
+
+
+def _with_donor(edit: Callable[[Rom, Rom, bool], Edit]) -> Callable[..., None]:
+    """The command that makes an edit out of a ROM and a donor."""
+
+    def command(
+        ctx: typer.Context,
+        file: File,
+        donor: Donor,
+        output: EditOut = None,
+        unfit: Unfit = False,
+        dry_run: DryRun = False,
+        as_json: Json = False,
+        force: Force = False,
+    ) -> None:
+        done = _edited_with(
+            file, donor, lambda rom, own: edit(rom, own, unfit), output, as_json=as_json
+        )
+        finish(ctx, done, output, dry_run=dry_run, as_json=as_json, force=force)
+
+    return command
+
+
+gop.command("insert", help=_insert.__doc__)(_with_donor(_insert))
+gop.command("update", help=_update.__doc__)(_with_donor(_update))
 
 
 @gop.command("remove")

@@ -49,16 +49,14 @@ File = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Out = Annotated[
-    Path,
-    typer.Option(
-        "-o",
-        "--output",
-        help="Where to write; - is standard output.",
-        show_default=False,
-        readable=False,
-    ),
-]
+OUTPUT = typer.Option(
+    "-o",
+    "--output",
+    help="Where to write; - is standard output.",
+    show_default=False,
+    readable=False,
+)
+Out = Annotated[Path, OUTPUT]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from romkit.cli.files import blaming, is_standard, parsed, read_one, write_output
+from romkit.cli.options import OUTPUT
 from romkit.cli.terminal import print_json, say, style_of
 
 if TYPE_CHECKING:
@@ -17,16 +18,7 @@ if TYPE_CHECKING:
     from romkit.rom import Rom
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")]
-EditOut = Annotated[
-    Path | None,
-    typer.Option(
-        "-o",
-        "--output",
-        help="Where to write; - is standard output.",
-        show_default=False,
-        readable=False,
-    ),
-]
+EditOut = Annotated[Path | None, OUTPUT]
 
 
 def edited(

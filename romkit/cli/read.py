@@ -22,7 +22,15 @@ from romkit.cli.files import (
 )
 from romkit.cli.options import File, Files, Force, Json, device_of, only_once
 from romkit.cli.status import BAD_INPUT, BLOCKED, FINE
-from romkit.cli.terminal import print_json, say, shown, speaks_unicode, style_of, terminal_width
+from romkit.cli.terminal import (
+    line_width,
+    print_json,
+    say,
+    shown,
+    speaks_unicode,
+    style_of,
+    terminal_width,
+)
 
 if TYPE_CHECKING:
     from romkit.finding import Finding
@@ -92,7 +100,7 @@ def _report(name: str, rom: Rom, style: Style, *, gap: bool) -> None:
 
     if gap:
         say()
-    say(report_text(shown(name), rom, _important(rom), style))
+    say(report_text(shown(name), rom, _important(rom), style, width=line_width()))
 
 
 def _important(rom: Rom) -> tuple[Finding, ...]:
@@ -141,7 +149,8 @@ def verify(
     else:
         from romkit.render.report import verdict_text
 
-        say(verdict_text(shown(name), findings, style_of(ctx), everything=everything))
+        style, width = style_of(ctx), line_width()
+        say(verdict_text(shown(name), findings, style, everything=everything, width=width))
     if any(f.check == "rom.not-a-rom" for f in findings):
         raise typer.Exit(BAD_INPUT)
     raise typer.Exit(BLOCKED if blocking(findings) else FINE)

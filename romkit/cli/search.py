@@ -66,7 +66,7 @@ def find(
     - is standard input.
     """
     wanted = device_of(device)
-    status, records, seen = FINE, list[dict[str, Any]](), False
+    status, records, seen, others = FINE, list[dict[str, Any]](), False, 0
 
     def wrong(name: str, err: RomError) -> None:
         nonlocal status
@@ -83,6 +83,7 @@ def find(
             continue
         for found in roms:
             if wanted and (wanted.vendor_id, wanted.device_id) not in found.ids:
+                others += 1
                 continue
             seen = True
             written = None
@@ -97,8 +98,14 @@ def find(
     if as_json:
         print_json(records)
     elif not seen and status == FINE:
-        say("no option ROM found", err=True)
+        say(_nothing(device, others), err=True)
     raise typer.Exit(status if seen or status else BLOCKED)
+
+
+def _nothing(device: str | None, others: int) -> str:
+    if device is None or not others:
+        return "no option ROM found"
+    return f"no option ROM for {shown(device)} found, but {others} for other devices"
 
 
 def _search(path: Path) -> list[Found]:

@@ -352,7 +352,7 @@ def _summary(connection: sqlite3.Connection, files: set[str], changed: int, read
     unread = sizes.count(None)
     return (
         f"{len(files)} files, {read} read, {len(files) - changed} unchanged, "
-        f"{len(sizes) - unread} no ROMs" + (f", {unread} unreadable" if unread else "")
+        f"{len(sizes) - unread} without a ROM" + (f", {unread} unreadable" if unread else "")
     )
 
 

@@ -9,6 +9,7 @@ import sys
 from contextlib import contextmanager
 from enum import StrEnum
 from errno import EBADF
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ def prepare_streams() -> None:
     """Let standard output and error take any text, whatever their encoding."""
     codecs.register_error("romkit", _translated)
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.reconfigure(errors="romkit")  # type: ignore[union-attr]
+        if isinstance(stream, TextIOWrapper):  # None where it is closed
+            stream.reconfigure(errors="romkit")
 
 
 def _translated(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -142,6 +143,11 @@ def terminal_width() -> int:
     from shutil import get_terminal_size
 
     return max(60, min(get_terminal_size((100, 24)).columns, 160))
+
+
+def line_width() -> int | None:
+    """Columns to break sentences to; None in a pipe, where a line each serves other programs."""
+    return terminal_width() if sys.stdout is not None and sys.stdout.isatty() else None
 
 
 def speaks_unicode() -> bool:

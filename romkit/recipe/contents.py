@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from romkit.efi.driver import EfiDriver, read_efi
 from romkit.efi.gop import GOP_GUID
@@ -21,7 +21,10 @@ from romkit.recipe.model import AtomRecipe, EfiRecipe, NvidiaRecipe, VbtRecipe
 from romkit.recipe.pe import read_driver
 from romkit.vendor.intel import read_vbt
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 #: Of a look-alike's texts no more than this is kept, in characters.
 _LONGEST = 48
@@ -33,7 +36,7 @@ def fitting(table: type[T], values: dict[str, Any]) -> T | None:
     Vendors' fields hold anything; a recipe's keys do not.
     """
     kept = {}
-    for field in fields(table):  # type: ignore[arg-type]
+    for field in fields(table):
         value = values.get(field.name)
         if value is not None and can_be(field.metadata["kind"], value):
             kept[field.name] = value
@@ -167,5 +170,5 @@ def vbt_of(image: OptionRom, *, exact: bool) -> Iterator[VbtRecipe | None]:
 def _moved(value: T | None, offset: int) -> Iterator[T]:
     """`value` at the place where the vendor has it, then anywhere."""
     if value is not None:
-        yield replace(value, offset=offset)  # type: ignore[type-var]
+        yield replace(value, offset=offset)
         yield value

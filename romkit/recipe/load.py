@@ -16,6 +16,8 @@ DEEPEST = 8
 
 _LONGEST_TEXT = 2 * MOST_BYTES
 
+_HINT = "docs/recipe.md explains recipes; `romkit recipe FILE` writes one for a ROM"
+
 
 def load_recipe(text: str) -> Recipe:
     """Read a recipe.
@@ -37,7 +39,7 @@ def load_recipe(text: str) -> Recipe:
     # Besides its own error tomllib lets out ValueError (a number of 5000 digits) and
     # RecursionError (5000 brackets).
     except (ValueError, RecursionError) as err:
-        raise RecipeError(f"not TOML: {err}") from err
+        raise RecipeError(f"not TOML: {err}", hint=_HINT) from err
     recipe: Recipe = _table(Recipe, raw, "", 0)
     plan_rom(recipe)
     return recipe

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from romkit.errors import RecipeError
 from romkit.recipe.image import ImagePlan, plan_image
 from romkit.recipe.model import ImageRecipe, Recipe
 from romkit.recipe.plan import plan_rom
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 #: Stated even where it is the default: nobody reads an image without it.
 _ALWAYS = frozenset({"code_type"})
@@ -49,7 +52,7 @@ def _same_image(
 
 def _without_needless(value: T, same: Callable[[T], bool]) -> T:
     """`value` without the keys and sub-tables that change nothing."""
-    for field in fields(value):  # type: ignore[arg-type]
+    for field in fields(value):
         own = getattr(value, field.name)
         if own is None or field.default is MISSING or field.name in _ALWAYS:
             continue
@@ -66,8 +69,7 @@ def _inside(value: T, name: str, own: Any, same: Callable[[T], bool]) -> Any:
 
 
 def _with(value: T, name: str, own: Any) -> T:
-    changed: T = replace(value, **{name: own})  # type: ignore[type-var]
-    return changed
+    return replace(value, **{name: own})
 
 
 def _holds(same: Callable[[T], bool], value: T) -> bool:

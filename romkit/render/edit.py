@@ -27,7 +27,7 @@ def gop_text(entries: tuple[GopEntry, ...]) -> str:
 
 def _headline(edit: Edit) -> str:
     if not edit.changed:
-        return "; ".join(edit.notes) or "nothing to do"
+        return "; ".join(edit.notes) or f"{len(edit.data)} bytes, unchanged"
     count = len(edit.changes)
     plural = "s" * (count != 1)
     return f"{len(edit.before)} → {len(edit.data)} bytes, {count} range{plural} touched"

@@ -76,7 +76,7 @@ class Mark:
     note: str = ""
 
 
-def map_text(rom: Rom, width: int = 100, style: Style = PLAIN, *, ascii: bool = False) -> str:  # noqa: A002
+def map_text(rom: Rom, width: int = 100, style: Style = PLAIN, *, ascii: bool = False) -> str:  # noqa: A002  what the option is called
     """The map of a ROM: a line for each region, to scale, and the two chains beside it.
 
     Args:

@@ -18,7 +18,7 @@ from romkit.guest import OVMF_MACHINE, GuestView, ovmf_view, seabios_view
 from romkit.header import CodeType
 from romkit.image import OptionRom
 from romkit.render.style import Style
-from romkit.render.text import plain
+from romkit.render.text import broken, plain
 from romkit.rom import Rom
 
 VENDORS = {0x10DE: "NVIDIA", 0x1002: "AMD", 0x8086: "Intel", 0x1234: "QEMU"}
@@ -31,7 +31,9 @@ CLASSES = {
 }
 
 
-def report_text(name: str, rom: Rom, findings: Iterable[Finding], style: Style) -> str:
+def report_text(
+    name: str, rom: Rom, findings: Iterable[Finding], style: Style, *, width: int | None = None
+) -> str:
     """One ROM, everything that a person asks of it.
 
     Args:
@@ -39,6 +41,7 @@ def report_text(name: str, rom: Rom, findings: Iterable[Finding], style: Style) 
         rom: the ROM.
         findings: what to show below it; passed ones are left out.
         style: colours.
+        width: columns that findings are broken to; None for a line each.
     """
     lines = [style.bold(f"{name}: {_headline(rom)}")]
     lines += [f"  {label:<10} {value}" for label, value in _facts(rom)]
@@ -47,12 +50,17 @@ def report_text(name: str, rom: Rom, findings: Iterable[Finding], style: Style) 
     for entry in further_entries(rom):
         lines += _entry_lines(entry, style)
     shown = [f for f in findings if f.verdict is not Verdict.PASS]
-    lines += findings_lines(shown, style)
+    lines += findings_lines(shown, style, width=width)
     return "\n".join(lines)
 
 
 def verdict_text(
-    name: str, findings: Sequence[Finding], style: Style, *, everything: bool = False
+    name: str,
+    findings: Sequence[Finding],
+    style: Style,
+    *,
+    everything: bool = False,
+    width: int | None = None,
 ) -> str:
     """What `verify` prints: the verdict, then the findings with their evidence.
 
@@ -61,6 +69,7 @@ def verdict_text(
         findings: all of them.
         style: colours.
         everything: show the passed ones too.
+        width: columns that findings are broken to; None for a line each.
     """
     blocked = len(blocking(findings))
     checks = {f.check for f in findings}
@@ -68,25 +77,47 @@ def verdict_text(
     verdict = style.red(f"{blocked} blocking") if blocked else style.green("nothing blocks")
     first = f"{style.bold(f'{name}:')} {verdict}, {passed} of {len(checks)} checks passed"
     shown = [f for f in findings if everything or f.verdict is not Verdict.PASS]
-    return "\n".join([first, *findings_lines(shown, style, evidence=True)])
+    return "\n".join([first, *findings_lines(shown, style, evidence=True, width=width)])
 
 
 def findings_lines(
-    findings: Iterable[Finding], style: Style, *, evidence: bool = False
+    findings: Iterable[Finding],
+    style: Style,
+    *,
+    evidence: bool = False,
+    width: int | None = None,
 ) -> list[str]:
-    """Findings, worst first, each with its remedy, and its evidence where asked for."""
+    """Findings, worst first, each with its remedy, and its evidence where asked for.
+
+    Args:
+        findings: all that are shown.
+        style: colours.
+        evidence: show what was read, too.
+        width: columns that titles and remedies are broken to; None for a line each.
+    """
     lines: list[str] = []
     for finding in sorted(findings, key=_rank):
-        mark = _mark(finding, style)
-        lines.append(f"  {mark} {style.cyan(finding.check)}: {finding.title}")
-        if finding.subject not in ("", "file", "chains"):
-            lines[-1] += style.dim(f"  [{finding.subject}]")
+        first, *rest = _title_lines(finding, style, width and width - 4)
+        lines += [f"  {_mark(finding, style)} {first}", *(f"    {line}" for line in rest)]
         if evidence:
             lines += [
                 style.dim(f"      {plain(e.where)}: {plain(e.value)}") for e in finding.evidence
             ]
         if finding.remedy and finding.verdict is not Verdict.PASS:
-            lines.append(f"      → {finding.remedy}")
+            first, *rest = broken(finding.remedy, width and width - 8)
+            lines += [f"      → {first}", *(f"        {line}" for line in rest)]
+    return lines
+
+
+def _title_lines(finding: Finding, style: Style, width: int | None) -> list[str]:
+    # Broken before it is painted: colours have no width.
+    lines = broken(f"{finding.check}: {finding.title}", width)
+    subject = "" if finding.subject in ("", "file", "chains") else f"  [{finding.subject}]"
+    alone = width is not None and len(lines[-1]) + len(subject) > width
+    lines[0] = f"{style.cyan(finding.check)}{lines[0][len(finding.check) :]}"
+    if alone:
+        return [*lines, style.dim(subject.strip())]
+    lines[-1] += style.dim(subject)
     return lines
 
 

@@ -24,6 +24,20 @@ def markup(text: str) -> str:
     return escape(plain(text)).encode("ascii", "xmlcharrefreplace").decode("ascii")
 
 
+def broken(text: str, width: int | None) -> list[str]:
+    """Lines of at most `width` columns, broken at spaces alone: paths and commands stay whole.
+
+    Args:
+        text: one line or more.
+        width: columns; None leaves the text as it is.
+    """
+    if width is None:
+        return [text]
+    from textwrap import wrap
+
+    return wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+
+
 def human_size(size: int) -> str:
     """A number of bytes in the largest unit that it fills: "512 B", "60.5 KiB", "2 MiB"."""
     if size < 1024:

@@ -36,14 +36,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def corpus() -> Path:
-    folder = corpus_dir()
-    if folder is None:
-        pytest.skip("no corpus of real ROM dumps: set ROMKIT_CORPUS to its directory")
-    return folder
-
-
-@pytest.fixture(scope="session")
 def expected(corpus: Path) -> dict[str, Any]:
     return json.loads((corpus / "expected.json").read_text())
 

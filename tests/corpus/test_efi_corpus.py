@@ -119,7 +119,8 @@ def test_whose_gop_and_which_version(corpus: Path, expected: dict[str, Any]) -> 
 def test_the_reference_decoder_gives_the_same(
     rom_data: bytes, rom_name: str, expected: dict[str, Any]
 ) -> None:
-    efi_compressor = pytest.importorskip("uefi_firmware").efi_compressor
+    from uefi_firmware import efi_compressor
+
     for _, efi in drivers(rom_data, expected[rom_name]):
         if efi.decompresses:
             stream = efi.image[efi.image_offset :]

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from romkit_command import run
 
 from romkit import parse_rom
 from romkit.checks import DeviceId, verify
 from romkit.finding import blocking
 from romkit.render.rom_parser import rom_parser_text
-
-ROMKIT = [sys.executable, "-c", "from romkit.cli import main; main()"]
 
 
 def differences(expected: Any, got: Any, path: str = "") -> list[str]:
@@ -43,10 +40,10 @@ def differences(expected: Any, got: Any, path: str = "") -> list[str]:
 def test_json_of_every_file_equals_the_survey(corpus: Path, expected: dict[str, Any]) -> None:
     """All files in one command, as a user would."""
     files = [str(corpus / "roms" / name) for name in expected]
-    run = subprocess.run([*ROMKIT, "parse", "--json", *files], capture_output=True, check=False)
-    assert run.stderr == b""
-    assert run.returncode == 0
-    records = json.loads(run.stdout)
+    done = run("parse", "--json", *files)
+    assert done.stderr == b""
+    assert done.returncode == 0
+    records = json.loads(done.stdout)
     assert len(records) == len(expected)
     wrong = [
         f"{name}{d}"

@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from corpus.conftest import corpus_dir
 
 from romkit.vendor.amd import read_atom
 from romkit.vendor.intel import find_vbt, read_vbt
 from romkit.vendor.nvidia import read_nvidia
 from romkit.vendor.strings import copyright_line, oem_string
 
-corpus = corpus_dir()
-
-pytestmark = pytest.mark.skipif(
-    corpus is None, reason="no corpus of real ROM dumps: set ROMKIT_CORPUS to its directory"
-)
-
 Legacy = tuple[dict[str, Any], dict[str, Any], bytes]
 
 
 @pytest.fixture(scope="module")
-def expected() -> dict[str, dict[str, Any]]:
-    survey: dict[str, dict[str, Any]] = json.loads(
-        (Path(corpus or "") / "expected.json").read_text()
-    )
-    return survey
-
-
-def data_of(name: str) -> bytes:
-    return (Path(corpus or "") / "roms" / name).read_bytes()
-
-
-@pytest.fixture(scope="module")
-def legacy(expected: dict[str, dict[str, Any]]) -> dict[str, Legacy]:
+def legacy(corpus: Path, expected: dict[str, dict[str, Any]]) -> dict[str, Legacy]:
     """Name → (what is expected of the file, of its first legacy image, that image's bytes)."""
     found = {}
     for name, file in expected.items():
@@ -44,7 +24,8 @@ def legacy(expected: dict[str, dict[str, Any]]) -> dict[str, Legacy]:
             if image["code_type"] == 0:
                 length = max(image["image_length"], image.get("npde", {}).get("subimage_length", 0))
                 start = image["offset"]
-                found[name] = (file, image, data_of(name)[start : start + length])
+                data = (corpus / "roms" / name).read_bytes()
+                found[name] = (file, image, data[start : start + length])
                 break
     return found
 
@@ -76,9 +57,11 @@ def test_atom(legacy: dict[str, Legacy]) -> None:
 
 
 @pytest.mark.survey
-def test_vbt_offset(expected: dict[str, dict[str, Any]], legacy: dict[str, Legacy]) -> None:
+def test_vbt_offset(
+    corpus: Path, expected: dict[str, dict[str, Any]], legacy: dict[str, Legacy]
+) -> None:
     wanted = {name: file.get("vbt_offset") for name, file in expected.items()}
-    in_files = {name: find_vbt(data_of(name)) for name in expected}
+    in_files = {name: find_vbt((corpus / "roms" / name).read_bytes()) for name in expected}
     assert {n: vbt.offset if vbt else None for n, vbt in in_files.items()} == wanted
     assert sum(offset is not None for offset in wanted.values()) == 2
     for name, (file, image, data) in legacy.items():
@@ -128,7 +111,7 @@ def test_board_agrees_with_the_sign_on_message(legacy: dict[str, Legacy]) -> Non
 
 
 @pytest.mark.survey
-def test_legacy_subsystem_is_nvgi_s(legacy: dict[str, Legacy]) -> None:
+def test_legacy_subsystem_is_nvgi_s(corpus: Path, legacy: dict[str, Legacy]) -> None:
     """NVGI + 0x0C holds the same four bytes wherever the legacy image has a subsystem too."""
     own = compared = 0
     for name, (file, _, image) in legacy.items():
@@ -139,7 +122,7 @@ def test_legacy_subsystem_is_nvgi_s(legacy: dict[str, Legacy]) -> None:
         if file["container"] == "NVGI":
             vendor, device = vbios.subsystem
             raw = vendor.to_bytes(2, "little") + device.to_bytes(2, "little")
-            assert raw == data_of(name)[0x0C:0x10], name
+            assert raw == (corpus / "roms" / name).read_bytes()[0x0C:0x10], name
             compared += 1
     assert (own, compared) == (8, 3)
 

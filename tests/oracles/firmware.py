@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from builders.driver import EXIT, EXIT_STATUS, MARKS, PATHS, x64_end
 
 QEMU = shutil.which("qemu-system-x86_64")
@@ -145,6 +146,19 @@ def _described(firmware: dict[str, object]) -> Ovmf | None:
             ovmf = Ovmf(Path(code), Path(variables), form)
             return ovmf if ovmf.code.is_file() and ovmf.variables.is_file() else None
     return None
+
+
+OVMF = find_ovmf()
+
+#: What tests that boot OVMF are marked with.
+NEEDS_OVMF = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        QEMU is None or OVMF is None,
+        reason="QEMU or OVMF is not installed "
+        "(Debian, Ubuntu: apt-get install qemu-system-x86 ovmf)",
+    ),
+]
 
 
 @contextmanager

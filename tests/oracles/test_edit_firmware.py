@@ -12,8 +12,8 @@ from builders.pe import GOP_GUID, build_pe
 from builders.rom import nvgi, pcir
 from oracles.firmware import (
     END,
-    QEMU,
-    find_ovmf,
+    NEEDS_OVMF,
+    OVMF,
     start_ovmf,
     start_ovmf_from_network,
     start_seabios,
@@ -22,16 +22,7 @@ from oracles.firmware import (
 from romkit import parse_rom
 from romkit.edit import EfiIds, fix, gop_insert, join_images, split, strip, wrap_driver
 
-OVMF = find_ovmf()
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        QEMU is None or OVMF is None,
-        reason="QEMU or OVMF is not installed "
-        "(Debian, Ubuntu: apt-get install qemu-system-x86 ovmf)",
-    ),
-]
+pytestmark = NEEDS_OVMF
 
 #: Debian's ipxe-qemu: an x86 image and an EFI network driver in each.
 IPXE = Path("/usr/lib/ipxe/qemu/efi-e1000.rom")

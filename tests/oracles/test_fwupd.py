@@ -11,7 +11,6 @@ from xml.etree import ElementTree
 
 import pytest
 from builders.rom import efi_image, image, nvidia_desktop, nvidia_mobile, pcir
-from corpus.conftest import corpus_dir
 
 from romkit import RomError, parse_rom
 from romkit.edit import gop_insert
@@ -73,12 +72,9 @@ def test_fwupd_agrees_on_roms_made_by_hand(data: bytes, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.survey
-def test_fwupd_agrees_wherever_it_accepts_a_real_dump(tmp_path: Path) -> None:
-    folder = corpus_dir()
-    if folder is None:
-        pytest.skip("no corpus of real ROM dumps: set ROMKIT_CORPUS to its directory")
+def test_fwupd_agrees_wherever_it_accepts_a_real_dump(corpus: Path, tmp_path: Path) -> None:
     accepted, wrong = 0, []
-    for path in sorted((folder / "roms").iterdir()):
+    for path in sorted((corpus / "roms").iterdir()):
         theirs = fwupd_images(path, tmp_path)
         if theirs is None:
             continue
@@ -96,12 +92,9 @@ def test_fwupd_agrees_wherever_it_accepts_a_real_dump(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.survey
-def test_fwupd_sees_a_gop_that_was_inserted_into_a_real_dump(tmp_path: Path) -> None:
-    folder = corpus_dir()
-    if folder is None:
-        pytest.skip("no corpus of real ROM dumps: set ROMKIT_CORPUS to its directory")
+def test_fwupd_sees_a_gop_that_was_inserted_into_a_real_dump(corpus: Path, tmp_path: Path) -> None:
     target, donor = (
-        parse_rom(next((folder / "roms").glob(f"{digits}*")).read_bytes())
+        parse_rom(next((corpus / "roms").glob(f"{digits}*")).read_bytes())
         for digits in ("0f002def2d7d", "090ea8422041")
     )
     path = tmp_path / "rom"

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from builders.authenticode import sign
 from builders.pe import build_pe
-from corpus.conftest import corpus_dir
 
 from romkit import parse_rom
 from romkit.efi.signature import read_signatures
@@ -75,13 +74,10 @@ def test_programs_of_the_distribution(program: Path | None, tmp_path: Path) -> N
 
 
 @pytest.mark.survey
-def test_every_signed_driver_of_the_corpus(tmp_path: Path) -> None:
-    folder = corpus_dir()
-    if folder is None:
-        pytest.skip("no corpus of real ROM dumps: set ROMKIT_CORPUS to its directory")
+def test_every_signed_driver_of_the_corpus(corpus: Path, tmp_path: Path) -> None:
     compared = 0
-    for name in json.loads((folder / "expected.json").read_text()):
-        data = (folder / "roms" / name).read_bytes()
+    for name in json.loads((corpus / "expected.json").read_text()):
+        data = (corpus / "roms" / name).read_bytes()
         if b"\xf1\x0e\x00\x00" not in data:
             continue
         for image in parse_rom(data).efi_images:

@@ -19,22 +19,13 @@ from builders.driver import AA64, EBC, IA32, ebc_driver, x64_code, x64_driver
 from builders.pe import build_pe
 from builders.rom import efi_image, image, nvgi, pcir
 from corpus.conftest import corpus_dir
-from oracles.firmware import END, QEMU, Machine, find_ovmf, start_ovmf
+from oracles.firmware import END, NEEDS_OVMF, OVMF, Machine, start_ovmf
 
 from romkit import RomError, parse_rom
 from romkit.efi.compression import compress
 from romkit.guest import ovmf_view
 
-OVMF = find_ovmf()
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        QEMU is None or OVMF is None,
-        reason="QEMU or OVMF is not installed "
-        "(Debian, Ubuntu: apt-get install qemu-system-x86 ovmf)",
-    ),
-]
+pytestmark = NEEDS_OVMF
 
 #: Debian's ipxe-qemu: network drivers in the ROMs that QEMU gives to its own devices.
 IPXE = sorted(Path("/usr/lib/ipxe/qemu").glob("*.rom"))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import pytest
 from builders.authenticode import sign
 from builders.pe import GOP_GUID, build_pe
-from corpus.conftest import corpus_dir
 
 from romkit import parse_rom
 from romkit.efi.pe import read_pe, read_signed_ranges
@@ -51,7 +51,7 @@ def compare_headers(data: bytes) -> None:
 
 
 def compare_certificates(data: bytes) -> int:
-    pkcs7 = pytest.importorskip("cryptography.hazmat.primitives.serialization.pkcs7")
+    from cryptography.hazmat.primitives.serialization import pkcs7
     from cryptography.x509.oid import NameOID
 
     count = 0
@@ -89,12 +89,9 @@ def test_images_made_by_hand(plus: bool, pdb: bytes | None) -> None:
 
 
 @pytest.mark.survey
-def test_every_driver_of_the_corpus() -> None:
-    folder = corpus_dir()
-    if folder is None:
-        pytest.skip("no corpus of real ROM dumps: set ROMKIT_CORPUS to its directory")
+def test_every_driver_of_the_corpus(corpus: Path) -> None:
     drivers = certificates = 0
-    for path in sorted((folder / "roms").iterdir()):
+    for path in sorted((corpus / "roms").iterdir()):
         data = path.read_bytes()
         if b"\xf1\x0e\x00\x00" not in data:
             continue

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 from builders.driver import x86_image
 from builders.rom import efi_image, nvgi, pcir
-from corpus.conftest import corpus_dir
 from oracles.firmware import END, QEMU, start_seabios
 
 from romkit import RomError, parse_rom
@@ -165,17 +164,14 @@ def test_seabios_does_not_come_back_from_a_length_of_zero(tmp_path: Path) -> Non
     assert machine.marks == ()
 
 
-def test_seabios_starts_what_romkit_says_of_real_dumps(tmp_path: Path) -> None:
+def test_seabios_starts_what_romkit_says_of_real_dumps(corpus: Path, tmp_path: Path) -> None:
     """Real images, without their container, made out to be for QEMU's VGA device.
 
     What they do when they find that they are not on their own card is of no interest: all is known
     when SeaBIOS says that it starts them, or that it looks for other ROMs.
     """
-    folder = corpus_dir()
-    if folder is None:
-        pytest.skip("no corpus of real ROM dumps: set ROMKIT_CORPUS to its directory")
     wrong, started = [], 0
-    for path in sorted((folder / "roms").iterdir()):
+    for path in sorted((corpus / "roms").iterdir()):
         try:
             rom = parse_rom(path.read_bytes())
         except RomError:

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 
 import pytest
 from builders.rom import efi_image, image, npde, nvidia_desktop, nvidia_mobile, pcir
 
 from romkit import parse_rom
 from romkit.chain import MAX_IMAGES, ChainEnd
+from romkit.image import OptionRom
 
 
-def offsets(images: object) -> list[int]:
-    return [image.offset for image in images]  # type: ignore[attr-defined]
+def offsets(images: Iterable[OptionRom]) -> list[int]:
+    return [image.offset for image in images]
 
 
 def test_desktop_rom_firmware_stops_where_nvidias_driver_goes_on() -> None:

@@ -9,25 +9,19 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from builders.rom import image, nvidia_desktop, nvidia_mobile, pcir
+from romkit_command import argv, run
 
 DENIED = "PermissionError(13, 'Permission denied', str(path))"
 
 
-def command(*args: str | Path, preamble: str = "") -> list[str]:
-    """The command, after some Python."""
-    script = f"{preamble}\nfrom romkit.cli import main\nmain()\n"
-    return [sys.executable, "-c", script, "catalogue", *map(str, args)]
-
-
 def catalogue(*args: str | Path, preamble: str = "") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(command(*args, preamble=preamble), capture_output=True, check=False)
+    return run("catalogue", *args, preamble=preamble)
 
 
 def known(table: Path) -> dict[str, str | None]:
@@ -92,7 +86,7 @@ def test_rows_of_another_directory_are_kept(folder: Path, table: Path, tmp_path:
     inside = tmp_path / "inside"
     inside.mkdir()
     for source in ("../roms", "."):
-        args = command(source, "-o", table)
+        args = argv("catalogue", source, "-o", table)
         assert subprocess.run(args, cwd=inside, capture_output=True, check=False).returncode == 0
     with closing(sqlite3.connect(table)) as connection:
         paths = {row[0] for row in connection.execute("SELECT path FROM roms")}
@@ -115,9 +109,11 @@ def test_unreadable_files_are_counted_apart(folder: Path, tmp_path: Path) -> Non
     done = catalogue(folder, "-o", table, preamble=locked)
     assert done.returncode == 3
     assert f"{folder}/locked: Permission denied".encode() in done.stderr
-    assert b"4 files, 4 read, 0 unchanged, 1 no ROMs, 1 unreadable" in done.stderr
+    assert b"4 files, 4 read, 0 unchanged, 1 without a ROM, 1 unreadable" in done.stderr
     # It is read as soon as it can be.
-    assert b"4 files, 1 read, 3 unchanged, 1 no ROMs\n" in catalogue(folder, "-o", table).stderr
+    assert (
+        b"4 files, 1 read, 3 unchanged, 1 without a ROM\n" in catalogue(folder, "-o", table).stderr
+    )
     assert known(table)["locked"] is None
 
 
@@ -127,7 +123,7 @@ def test_a_huge_file_is_no_rom_and_is_not_looked_at_again(folder: Path, tmp_path
         stream.truncate(1 << 40)
     done = catalogue(folder, "-o", table)
     assert (done.returncode, "larger than" in str(known(table)["huge.iso"])) == (0, True)
-    assert b"3 files, 3 read, 0 unchanged, 1 no ROMs\n" in done.stderr
+    assert b"3 files, 3 read, 0 unchanged, 1 without a ROM\n" in done.stderr
     os.utime(folder / "huge.iso", (1, 1))
     assert b"1 read, 2 unchanged" in catalogue(folder, "-o", table).stderr
 
@@ -200,7 +196,7 @@ def test_a_table_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("args", [[], ["--where", "1"], ["-o", "a.csv"], ["DIR", "-o", "a.txt"]])
 def test_half_a_question_is_a_usage_error(tmp_path: Path, args: list[str]) -> None:
-    done = subprocess.run(command(*args), cwd=tmp_path, capture_output=True, check=False)
+    done = subprocess.run(argv("catalogue", *args), cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 2
     assert list(tmp_path.iterdir()) == []
 
@@ -229,7 +225,7 @@ def in_workers(folder: Path, code: str) -> dict[str, str]:
 def test_workers_that_do_not_start_cost_no_traceback(folder: Path, tmp_path: Path) -> None:
     table = tmp_path / "roms.sqlite"
     done = subprocess.run(
-        command(folder, "-o", table, "-j", "2"),
+        argv("catalogue", folder, "-o", table, "-j", "2"),
         env=in_workers(tmp_path / "site", "os._exit(9)"),
         capture_output=True,
         check=False,
@@ -280,8 +276,9 @@ def test_no_worker_outlives_the_command(folder: Path, tmp_path: Path, name: str)
         "        threading.Event().wait()\n"
         "    pathlib.Path.read_bytes = read_bytes"
     )
+    args = argv("catalogue", folder, "-o", tmp_path / "t.csv", "-j", "2")
     process = subprocess.Popen(
-        ["env", "--default-signal=INT", *command(folder, "-o", tmp_path / "t.csv", "-j", "2")],
+        ["env", "--default-signal=INT", *args],
         env=in_workers(tmp_path / "site", endless),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

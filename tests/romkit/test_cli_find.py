@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 from builders.rom import image, nvidia_desktop, nvidia_mobile, pcir
+from romkit_command import run
 
 MIB = 1 << 20
 
 
 def find(*args: str | Path, preamble: str = "") -> subprocess.CompletedProcess[bytes]:
-    """Run the command, after some Python."""
-    script = f"{preamble}\nfrom romkit.cli import main\nmain()\n"
-    command = [sys.executable, "-c", script, "find", *map(str, args)]
-    return subprocess.run(command, capture_output=True, check=False)
+    return run("find", *args, preamble=preamble)
 
 
 @pytest.fixture
@@ -117,3 +115,31 @@ def test_what_is_cut_off_says_so(tmp_path: Path) -> None:
     records = json.loads(find(whole, cut, open_ended, "--json").stdout)
     assert [r["missing"] for r in records] == [0, 512, 0]
     assert [r["complete"] for r in records] == [True, True, False]
+
+
+def test_find_writes_each_rom_once_and_says_where_it_lay(wrapped: Path, tmp_path: Path) -> None:
+    archive, found = tmp_path / "update.zip", tmp_path / "found"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as stream:
+        stream.write(wrapped, "bios/one.bin")
+        stream.write(wrapped, "bios/two.bin")
+    done = find(archive, "-d", found)
+    assert done.returncode == 0
+    (path,) = found.iterdir()
+    assert path.read_bytes() == nvidia_desktop()
+    assert done.stdout.count(b"bios/") == 2
+    assert find(archive, "-d", found).returncode == 0
+    assert list(found.iterdir()) == [path]
+    (record,) = json.loads(find(archive, "--json").stdout)
+    assert record["ids"][0] == "10de:1c03"
+    assert len(record["places"]) == 2
+
+
+def test_find_picks_by_device_and_says_when_there_is_none(wrapped: Path, tmp_path: Path) -> None:
+    assert find(wrapped, "--device", "10de:1c03").returncode == 0
+    other = find(wrapped, "--device", "10de:1c8d")
+    assert other.returncode == 1
+    assert other.stderr == b"no option ROM for 10de:1c8d found, but 1 for other devices\n"
+    empty = tmp_path / "empty"
+    empty.write_bytes(b"")
+    assert find(empty).returncode == 1
+    assert find(tmp_path / "absent").returncode == 3

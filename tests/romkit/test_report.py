@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import struct
 
 from builders.authenticode import sign
@@ -162,6 +163,19 @@ def test_verdict_counts_and_shows_evidence() -> None:
     assert "0x0: 4e 56 47 49" in text
     assert "✓" not in text
     assert "✓" in verdict_text("x", findings, Style(), everything=True)
+
+
+def test_findings_are_broken_to_a_width_and_say_the_same() -> None:
+    rom = parse_rom(nvgi(2, nvidia_desktop(last=0)))
+    findings = verify(rom)
+    assert any(len(f.title) > 60 and f.remedy for f in findings)
+    whole = verdict_text("x.rom", findings, Style())
+    broken = verdict_text("x.rom", findings, Style(), width=60)
+    assert broken.split() == whole.split()
+    assert max(map(len, whole.splitlines())) > 60
+    assert max(map(len, broken.splitlines())) <= 60
+    painted = verdict_text("x.rom", findings, Style(True), width=60)
+    assert re.sub(r"\x1b\[[0-9]+m", "", painted) == broken
 
 
 def test_colours_are_only_wrapped_around() -> None:

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from romkit import RomError, parse_rom, verify
 from romkit.checks.content import DECIMAL_AMD
 from romkit.edit import FAULTS, fix
+from romkit.edit.fix import Fault
 from romkit.errors import EditRefused
 from romkit.finding import Severity, Verdict
 from romkit.guest import ovmf_view, seabios_view
@@ -198,7 +199,7 @@ def test_a_container_is_no_fault_of_the_rom() -> None:
 
 def test_unknown_faults_are_refused() -> None:
     with pytest.raises(EditRefused, match="nothing called"):
-        fix(parse_rom(amd()), ["everything"])  # type: ignore[list-item]
+        fix(parse_rom(amd()), ["everything"])  # type: ignore[list-item]  # wrong on purpose
 
 
 def test_an_isa_rom_has_nothing_that_could_be_mended() -> None:
@@ -219,16 +220,16 @@ BROKEN = (
     at=st.integers(0, 0x90),
     value=st.integers(0, 255),
 )
-def test_no_fix_makes_it_worse(data: bytes, which: set[str], at: int, value: int) -> None:
+def test_no_fix_makes_it_worse(data: bytes, which: set[Fault], at: int, value: int) -> None:
     raw = bytearray(data)
     raw[at] = value
     try:
-        edit = fix(parse_rom(bytes(raw)), which)  # type: ignore[arg-type]
+        edit = fix(parse_rom(bytes(raw)), which)
     except RomError:
         return
     assert replay(edit) == edit.data
     assert len(faults(edit.data)) <= len(faults(bytes(raw)))
-    again = fix(edit.rom, which)  # type: ignore[arg-type]
+    again = fix(edit.rom, which)
     assert not again.changed
 
 

@@ -26,7 +26,7 @@ SHA256 = {
     "isa_no_pcir": "8c5a47f23db7175d1af8129f3c2562e06c8de20c7d68405b685c59b9e94b5c7a",
     "no_last": "4daf9d2c27a1eb023b745b4acd3aff3efaad18c04ded45eac2e99f8c0e7a270e",
     "nvidia_blackwell_nvfw": "19dc7aeac3659e1b089d1150966776b681f3968ced3005c3867c25335b3c5f31",
-    "nvidia_desktop_pascal_nvgi2": "4197b0d85b9b9c2bc3562df5a1f4cddd7d091121b69e0842667ace829dbc101b",  # noqa: E501
+    "nvidia_desktop_pascal_nvgi2": "4197b0d85b9b9c2bc3562df5a1f4cddd7d091121b69e0842667ace829dbc101b",  # noqa: E501  a digest is one word
     "nvidia_gop_only": "2691a18d53122bed4e9ad91816bcef25df39ec6336f5871d3ac4793d6387b056",
     "nvidia_gopupd_broken": "6afa4d98f7e35c7cd5ddb83d24472677dba21bb63cc46b9a2342f497afd8b229",
     "nvidia_kepler_nvgi1": "2087047180f1236b42d863a1c4669a3cbcc046451ed9dca8374eccfdeadf471b",
