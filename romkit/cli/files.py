@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -99,9 +100,7 @@ def bounded(stream: BinaryIO, kind: str = "option ROM", hint: str = "") -> bytes
                 break
         else:
             return whole.getvalue()
-    from errno import EFBIG
-
-    raise OSError(EFBIG, f"larger than {MAX_FILE >> 20} MiB: {hint or f'no {kind}'}")
+    raise OSError(errno.EFBIG, f"larger than {MAX_FILE >> 20} MiB: {hint or f'no {kind}'}")
 
 
 def _size_of(stream: BinaryIO) -> int:
@@ -244,7 +243,14 @@ def unwritable(path: Path, err: OSError) -> RomError:
             f"cannot be written: there is no directory {shown(missing)}",
             hint=f"mkdir -p {shown(path.parent)}",
         )
-    return RomError(f"cannot be written: {err.strerror or err}")
+    hint = {
+        errno.ENOSPC: "make room there, or write elsewhere",
+        errno.EDQUOT: "make room there, or write elsewhere",
+        errno.EROFS: "a directory that can be written",
+        errno.EACCES: "a directory of your own",
+        errno.EPERM: "a directory of your own",
+    }.get(err.errno or 0)
+    return RomError(f"cannot be written: {err.strerror or err}", hint=hint)
 
 
 def refuse_input(path: Path) -> None:
