@@ -42,6 +42,6 @@ def read_connectors(host: Host, device: PciDevice) -> tuple[Connector, ...] | No
         return None
     return tuple(
         Connector(name.partition("-")[2], host.text(f"{DRM}/{name}/status"))
-        for name in sorted(host.names(DRM) or ())
+        for name in host.devices("drm") or ()
         if name.partition("-")[0] in cards and "-" in name
     )

@@ -1,13 +1,8 @@
-"""What a VM asks of the host: memory, and the files that it opens.
-
-It is read from what people have: libvirt's XML (``virsh dumpxml``), or the QEMU command line of
-their script.
-"""
+"""What a VM asks of the host, memory and files, from its description once that is parsed."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -21,7 +16,6 @@ if TYPE_CHECKING:
 #: Characters of a VM's description; real ones have 20 000.
 MAX_TEXT = 1 << 20
 
-_QEMU_NAMESPACE = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 #: libvirt's units (formatdomain, memory): KiB where none is given.
 _UNITS = {
     "b": 1, "bytes": 1, "kb": 1000, "k": 1 << 10, "kib": 1 << 10, "mb": 1000**2, "m": 1 << 20,
@@ -43,7 +37,6 @@ class VmDemand:
 
     Attributes:
         name: of the VM; empty if it has none.
-        libvirt: whether libvirt starts it.
         memory: bytes; None where it is not said.
         hugepages: whether its memory shall be huge pages.
         hard_limit: bytes that libvirt lets QEMU lock (``memtune``); None where it is not said.
@@ -51,40 +44,42 @@ class VmDemand:
             libvirt's security drivers do not look. All files, where libvirt does not start it.
     """
 
-    name: str
-    libvirt: bool
-    memory: int | None
-    hugepages: bool
-    hard_limit: int | None
-    hidden_files: tuple[str, ...]
+    name: str = ""
+    memory: int | None = None
+    hugepages: bool = False
+    hard_limit: int | None = None
+    hidden_files: tuple[str, ...] = ()
 
 
-def parse_vm(text: str) -> VmDemand:
-    """The demands of a VM.
+def demand_of_domain(domain: Element, arguments: Sequence[str]) -> VmDemand:
+    """The demands of libvirt's VM.
 
-    Raises:
-        NotAVm: the text describes none, or is damaged.
+    Args:
+        domain: its XML.
+        arguments: those for QEMU that stand in it.
     """
-    if len(text) > MAX_TEXT:
-        raise NotAVm("larger than any description of a VM", hint="virsh dumpxml NAME")
-    if re.search(r"<domain[\s>]", text):
-        return _libvirt(text)
-    try:
-        words = shlex.split(text.replace("\\\n", " "), comments=True)
-    except ValueError as error:
-        raise NotAVm(f"no QEMU command line: {error}", hint="name a file of one command") from None
-    start = next((n for n, word in enumerate(words) if _is_qemu(word)), None)
-    if start is None:
-        raise NotAVm(
-            "neither libvirt's XML nor a QEMU command line",
-            hint="virsh dumpxml NAME > FILE, or a file with the qemu-system-x86_64 command",
-        )
-    return _qemu(words[start + 1 :])
+    return VmDemand(
+        name=(domain.findtext("name") or "").strip(),
+        memory=_element_size(domain.find("memory")),
+        hugepages=domain.find("memoryBacking/hugepages") is not None,
+        hard_limit=_element_size(domain.find("memtune/hard_limit")),
+        hidden_files=_paths(arguments),
+    )
 
 
-def _is_qemu(word: str) -> bool:
-    name = word.rsplit("/", 1)[-1]
-    return name.startswith("qemu-system-") or name in ("qemu-kvm", "kvm")
+def demand_of_line(words: Sequence[str]) -> VmDemand:
+    """The demands of a VM whose QEMU has these arguments."""
+    memory, name, hugepages = None, "", False
+    for option, value in pairwise([*words, ""]):
+        if option in ("-m", "--m"):
+            given = dict(part.partition("=")[::2] for part in value.split(","))
+            size = given.get("size") or value.split(",")[0]
+            memory = _size(size, "MiB")
+        elif option in ("-name", "--name"):
+            name = value.removeprefix("guest=").split(",")[0]
+        elif option in ("-mem-path", "-object", "--object"):
+            hugepages = hugepages or "hugepages" in value or "hugetlb=on" in value
+    return VmDemand(name, memory, hugepages, None, _paths(words))
 
 
 def _size(text: str, unit: str) -> int | None:
@@ -96,49 +91,10 @@ def _size(text: str, unit: str) -> int | None:
     return None if factor is None else int(found[1]) * factor
 
 
-def _libvirt(text: str) -> VmDemand:
-    from xml.etree.ElementTree import ParseError, XMLParser
-
-    try:
-        parser = XMLParser()
-        # What stands before it, comments and declarations of entities, is not looked at.
-        parser.feed(text[text.index("<domain") :])
-        root: Element = parser.close()
-    except ParseError as error:
-        raise NotAVm(f"damaged XML: {error}", hint="virsh dumpxml NAME") from None
-    return VmDemand(
-        name=(root.findtext("name") or "").strip(),
-        libvirt=True,
-        memory=_element_size(root.find("memory")),
-        hugepages=root.find("memoryBacking/hugepages") is not None,
-        hard_limit=_element_size(root.find("memtune/hard_limit")),
-        hidden_files=_paths(_arguments(root)),
-    )
-
-
-def _arguments(root: Element) -> list[str]:
-    found = root.iterfind(f"{_QEMU_NAMESPACE}commandline/{_QEMU_NAMESPACE}arg")
-    return [element.get("value") or "" for element in found]
-
-
 def _element_size(element: Element | None) -> int | None:
     if element is None:
         return None
     return _size(element.text or "", element.get("unit") or "KiB")
-
-
-def _qemu(words: Sequence[str]) -> VmDemand:
-    memory, name, hugepages = None, "", False
-    for option, value in pairwise([*words, ""]):
-        if option in ("-m", "--m"):
-            given = dict(part.partition("=")[::2] for part in value.split(","))
-            size = given.get("size") or value.split(",")[0]
-            memory = _size(size, "MiB")
-        elif option in ("-name", "--name"):
-            name = value.removeprefix("guest=").split(",")[0]
-        elif option in ("-mem-path", "-object", "--object"):
-            hugepages = hugepages or "hugepages" in value or "hugetlb=on" in value
-    return VmDemand(name, False, memory, hugepages, None, _paths(words))
 
 
 def _paths(arguments: Sequence[str]) -> tuple[str, ...]:

@@ -280,7 +280,7 @@ def read_devices(host: Host, *, wake: bool = False) -> tuple[PciDevice, ...]:
         Unreadable: sysfs cannot be read at all.
     """
     found = []
-    for name in host.names(DEVICES) or ():
+    for name in host.devices("pci") or ():
         try:
             found.append(PciAddress.parse(name))
         except ValueError:

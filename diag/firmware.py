@@ -21,8 +21,6 @@ _PORTABLE = ("8", "9", "10", "11", "14", "30", "31", "32")
 
 #: EISA id PNP0C0A (ACPI 6.4, 10.2, control method battery), packed as in `EISAID`, and as text.
 _BATTERY = (b"\x41\xd0\x0c\x0a", b"PNP0C0A")
-#: A method's name behind its opcode and length (ACPI 6.4, 20.2.5.2): one to four bytes of length.
-_ROM_METHOD = re.compile(rb"\x14.{1,4}?_ROM", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +102,10 @@ def read_definitions(host: Host) -> tuple[tuple[str, bytes], ...]:
     return tuple((path, data) for path, data in read if data)
 
 
-def rom_method(host: Host) -> str | None:
-    """The table with a ``_ROM`` method, which hands a muxless GPU's ROM to its driver.
-
-    None where none of them has one. It is a hint: the name is looked for, the code is not run.
-
-    Raises:
-        Unreadable: the tables cannot be read: only root may.
-    """
-    tables = read_definitions(host)
-    return next((path for path, data in tables if _ROM_METHOD.search(data)), None)
-
-
 def battery_device(host: Host) -> str | None:
-    """The table with a battery; None where none of them has one. A hint, as in `rom_method`.
+    """The table with a battery; None where none of them has one.
+
+    It is a hint: the id is looked for, the code is not run.
 
     Raises:
         Unreadable: the tables cannot be read: only root may.

@@ -34,6 +34,7 @@ class Gpu:
     Attributes:
         device: its function.
         name: what it is called.
+        modules: the modules that would drive it; None where the kernel's list is missing.
         integrated: whether it is part of the processor.
         power: whether it is awake.
         switches: bbswitch and nvhda, where they are loaded.
@@ -49,6 +50,7 @@ class Gpu:
 
     device: PciDevice
     name: str
+    modules: tuple[str, ...] | None
     integrated: bool
     power: PowerReading
     switches: tuple[Switch, ...]
@@ -103,6 +105,7 @@ def read_gpu(machine: Inventory, device: PciDevice, findings: Iterable[Finding])
     return Gpu(
         device=device,
         name=names.of(device),
+        modules=_modules(machine, device),
         integrated=integrated,
         power=read_power(machine, device),
         switches=read_switches(machine),
@@ -134,6 +137,13 @@ def _of_all(finding: Finding) -> bool:
     return False
 
 
+def _modules(machine: Inventory, device: PciDevice) -> tuple[str, ...] | None:
+    try:
+        return machine.kernel.fitting(device.modalias or "")
+    except Unreadable:
+        return None
+
+
 def _connectors(machine: Inventory, device: PciDevice) -> tuple[Connector, ...] | None:
     try:
         return read_connectors(machine.host, device)
@@ -157,6 +167,8 @@ def gpu_record(gpu: Gpu) -> dict[str, Any]:
         "name": gpu.name,
         "integrated": gpu.integrated,
         **_identity(device),
+        "modules": None if gpu.modules is None else list(gpu.modules),
+        "msi": device.msi,
         "power": gpu.power.power.value,
         "awake": awake,
         "power_state": device.power_state,
@@ -174,6 +186,7 @@ def gpu_record(gpu: Gpu) -> dict[str, Any]:
                 "start": bar.start,
                 "size": bar.size,
                 "memory": bar.memory,
+                "above_4g": bar.above_4g,
                 "sizes": list(bar.sizes),
             }
             for bar in device.bars

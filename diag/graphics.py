@@ -76,7 +76,7 @@ def is_laptop(inventory: Inventory) -> bool | None:
     Raises:
         Unreadable: they are there and cannot be read.
     """
-    supplies = inventory.host.names("/sys/class/power_supply")
+    supplies = inventory.host.devices("power_supply")
     if any(name.startswith(("BAT", "CMB")) for name in supplies or ()):
         return True
     # SMBIOS 7.4.1: portable, laptop, notebook, sub notebook, tablet, convertible, detachable.

@@ -7,6 +7,7 @@ card, and changes from boot to boot.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from diag.device import DEVICES, PciDevice
@@ -16,6 +17,9 @@ from diag.inventory import Inventory
 
 #: A link to the unit of the display manager that is enabled (systemd.special(7)).
 DISPLAY_MANAGER = "/etc/systemd/system/display-manager.service"
+
+#: The I²C buses that programs can open; they are there once the module i2c-dev is loaded.
+WIRES = "/sys/class/i2c-dev"
 
 #: Open files that are looked at, of all processes together; more than any desktop has.
 MAX_FILES = 500_000
@@ -74,6 +78,7 @@ def device_nodes(inventory: Inventory, device: PciDevice) -> tuple[str, ...]:
     for card in host.names(f"{folder}/sound") or ():
         inside = host.names(f"{folder}/sound/{card}") or ()
         nodes += [f"/dev/snd/{name}" for name in inside if _SOUND_NODE.fullmatch(name)]
+    nodes += _wire_nodes(host, folder)
     if device.driver == "nvidia":
         nodes += _nvidia_nodes(inventory, device)
     if device.group is not None and device.driver is not None and device.driver.startswith("vfio"):
@@ -81,6 +86,18 @@ def device_nodes(inventory: Inventory, device: PciDevice) -> tuple[str, ...]:
     inside = host.names(f"{folder}/vfio-dev") or ()
     nodes += [f"/dev/vfio/devices/{name}" for name in inside]
     return tuple(sorted(nodes))
+
+
+def _wire_nodes(host: Host, folder: str) -> Iterator[str]:
+    """The I²C buses to a card's monitors and lights; they hang on the card, or on an output of it.
+
+    Whoever has one open holds its driver up for ever: i2c_del_adapter waits for the last user
+    (drivers/i2c/i2c-core-base.c). ddcutil and OpenRGB are such programs.
+    """
+    card = host.chase(folder)
+    for name in host.devices("i2c-dev") or ():
+        if host.chase(f"{WIRES}/{name}").startswith(f"{card}/"):
+            yield f"/dev/{name}"
 
 
 def _nvidia_nodes(inventory: Inventory, device: PciDevice) -> list[str]:

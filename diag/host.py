@@ -6,9 +6,9 @@ raises `Unreadable`, which a check turns into "unknown".
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-import select
 import shutil
 import stat
 import subprocess
@@ -16,9 +16,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from posixpath import join, normpath
+from typing import TYPE_CHECKING
 
+from diag.apart import PATIENCE, apart
 from diag.errors import Unreadable
 from diag.tree import Kind, Tree
+
+if TYPE_CHECKING:
+    from diag.uevents import Uevents
 
 #: Bytes. More than any text that diag reads from a kernel; pci.ids has 1.5 MB, modules.alias 2 MB.
 LIMIT = 16 << 20
@@ -36,13 +41,16 @@ RUN_LIMIT = 20.0
 #: for its last user while it lets go of a device holds it for as long as that takes.
 _MAY_BLOCK = ("driver_override", "sriov_numvfs", "uevent")
 
-#: Seconds that such an attribute may take.
-PATIENCE = 2.0
-
 #: Programs of an administrator are not in everybody's PATH.
 PROGRAM_FOLDERS = (
     "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin",
 )  # fmt: skip
+
+#: Subsystems that are buses; others are classes of devices, in a folder of another kind.
+_BUSES = ("mdev", "pci")
+
+#: The socket by which udev's daemon is told to end: it is there for as long as the daemon is.
+_UDEV_DAEMON = "/run/udev/control"
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ENXIO)
 _REFUSED = (errno.EACCES, errno.EPERM)
@@ -57,6 +65,14 @@ def search_path() -> str:
     return ":".join(part for part in parts if part.startswith("/"))
 
 
+def _kind_of(mode: int) -> Kind:
+    if stat.S_ISREG(mode):
+        return Kind.FILE
+    if stat.S_ISDIR(mode):
+        return Kind.FOLDER
+    return Kind.LINK if stat.S_ISLNK(mode) else Kind.OTHER
+
+
 class FolderTree:
     """A directory of this machine; ``/`` is the machine itself."""
 
@@ -68,12 +84,7 @@ class FolderTree:
 
     def kind(self, path: str) -> Kind:
         """What `path` is itself."""
-        mode = os.lstat(self._root + path).st_mode
-        if stat.S_ISREG(mode):
-            return Kind.FILE
-        if stat.S_ISDIR(mode):
-            return Kind.FOLDER
-        return Kind.LINK if stat.S_ISLNK(mode) else Kind.OTHER
+        return _kind_of(os.lstat(self._root + path).st_mode)
 
     def data(self, path: str, limit: int) -> bytes:
         """At most `limit` bytes from the start of a file.
@@ -82,7 +93,7 @@ class FolderTree:
         this machine that may block gives a TimeoutError.
         """
         if not self._root and path.rpartition("/")[2] in _MAY_BLOCK:
-            return _read_apart(path, limit)
+            return apart.read(path, limit)
         fd = os.open(self._root + path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         try:
             parts, left = [], limit
@@ -96,11 +107,11 @@ class FolderTree:
 
     def target(self, path: str) -> str:
         """What a link says."""
-        return os.fspath(Path(self._root + path).readlink())
+        return os.readlink(self._root + path)  # noqa: PTH115  a Path costs more than the call
 
     def names(self, path: str) -> list[str]:
         """What is in a folder."""
-        return [entry.name for entry in Path(self._root + path).iterdir()]
+        return os.listdir(self._root + path)  # noqa: PTH208  a Path for each name costs more
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +197,17 @@ class Host:
             waiting += [part for part in target.split("/") if part not in ("", ".")][::-1]
         return "/" + "/".join(done)
 
+    def _place(self, path: str) -> str:
+        """Where a file is: the kernel follows links by itself, and faster, where no root confines
+        them.
+        """
+        return path if self.live else self.chase(path)
+
     def _kind(self, path: str) -> Kind | None:
-        place = self.chase(path)
         try:
-            return self._tree.kind(place)
+            if self.live:
+                return _kind_of(Path(path).stat().st_mode)
+            return self._tree.kind(self.chase(path))
         except OSError as error:
             if error.errno in _ABSENT:
                 return None
@@ -209,9 +227,8 @@ class Host:
         Raises:
             Unreadable: it is there and cannot be read.
         """
-        place = self.chase(path)
         try:
-            return self._tree.data(place, limit)
+            return self._tree.data(self._place(path), limit)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 return None
@@ -233,7 +250,7 @@ class Host:
             Unreadable: it is there and cannot be read.
         """
         folder, _, name = path.rpartition("/")
-        place = f"{self.chase(folder or '/').rstrip('/')}/{name}"
+        place = f"{self._place(folder or '/').rstrip('/')}/{name}"
         try:
             if self._tree.kind(place) is not Kind.LINK:
                 return None
@@ -250,7 +267,7 @@ class Host:
             Unreadable: it is there and cannot be listed.
         """
         try:
-            return tuple(sorted(self._tree.names(self.chase(path))))
+            return tuple(sorted(self._tree.names(self._place(path))))
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 return None
@@ -298,19 +315,56 @@ class Host:
         if argv not in self._transcripts:
             env = {"PATH": path, "LC_ALL": "C", "HOME": os.environ.get("HOME", "/")}
             try:
-                done = subprocess.run(
-                    [program, *argv[1:]], stdin=subprocess.DEVNULL, capture_output=True,
-                    timeout=RUN_LIMIT, env=env, check=False,
-                )  # fmt: skip
+                status, *streams = _run([program, *argv[1:]], env)
             except subprocess.TimeoutExpired:
                 raise Unreadable(" ".join(argv), f"did not end within {RUN_LIMIT:g} s") from None
             except OSError as error:
                 raise _unreadable(" ".join(argv), error) from None
-            out, err = (stream.decode("utf-8", "replace") for stream in (done.stdout, done.stderr))
-            self._transcripts[argv] = Transcript(argv, done.returncode, out, err)
+            out, err = (stream.decode("utf-8", "replace") for stream in streams)
+            self._transcripts[argv] = Transcript(argv, status, out, err)
         return self._transcripts[argv]
 
-    # udev.
+    # Devices.
+
+    def devices(self, subsystem: str) -> tuple[str, ...] | None:
+        """The names of a bus's or a class's devices, sorted; None if there is no such one.
+
+        Live udev is asked. What is there is the kernel's to say, though: udev may be missing, be
+        kept out of a container, or not list yet what the kernel has just found; and what it has
+        listed may be gone. So a device that is in sysfs is never left out, and no other is in.
+
+        Raises:
+            Unreadable: they are there and cannot be listed.
+        """
+        known: frozenset[str] = frozenset()
+        if self.live:
+            from diag import udev
+
+            known = udev.listed(subsystem) or known
+        place = f"bus/{subsystem}/devices" if subsystem in _BUSES else f"class/{subsystem}"
+        names = self.names(f"/sys/{place}")
+        if names is None:
+            return None
+        # Among a class's devices a file may lie: /sys/class/drm/version.
+        return tuple(
+            name
+            for name in names
+            if name in known or self._kind(f"/sys/{place}/{name}") is not Kind.FILE
+        )
+
+    def uevents(self, *subsystems: str) -> Uevents:
+        """What the kernel tells from now on of devices of these subsystems, and udev's daemon if it
+        runs. Without any there are no events, and waiting is looking again and again.
+        """
+        from diag.uevents import Uevents
+
+        if not self.live:
+            return Uevents(still=True)
+        if not subsystems:
+            return Uevents()
+        from diag import udev
+
+        return Uevents(udev.monitors(subsystems, daemon=self.exists(_UDEV_DAEMON)))
 
     def properties(self, address: str) -> Mapping[str, str]:
         """What udev's database says of a PCI device; empty where it does not know it.
@@ -321,61 +375,37 @@ class Host:
             Unreadable: the database is there and cannot be read, or the kernel does not answer.
         """
         if self.live:
+            from diag import udev
+
             # libudev reads this too, and would wait for as long as the kernel does.
             self.data(f"/sys/bus/pci/devices/{address}/uevent")
-            return _live_properties(address)
+            return udev.properties("pci", address)
         said = self.text(f"/run/udev/data/+pci:{address}") or ""
         pairs = (line[2:].partition("=") for line in said.splitlines() if line.startswith("E:"))
         return {key: value for key, _, value in pairs}
 
 
-def _read_apart(path: str, limit: int) -> bytes:
-    """Read a file in a process of its own, which is left behind if the kernel does not answer.
+def _run(argv: list[str], env: dict[str, str]) -> tuple[int, bytes, bytes]:
+    """A program's status, what it says, and its complaints.
 
     Raises:
-        TimeoutError: it has not answered in time.
-        OSError: as the kernel says.
+        TimeoutExpired: it does not end. One that sleeps in a driver is deaf to SIGKILL; it is left
+            behind (`subprocess.run` would wait for it).
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    ours, theirs = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = 0
-        try:
-            os.setsid()
-            os.write(theirs, os.read(fd, min(limit, 4096)))
-        except OSError as error:
-            status = error.errno or errno.EIO
-        finally:
-            os._exit(status)
-    os.close(theirs)
-    os.close(fd)
-    watch = os.pidfd_open(pid)
+    program = subprocess.Popen(
+        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env
+    )
     try:
-        ready = select.poll()
-        ready.register(watch, select.POLLIN)
-        if not ready.poll(PATIENCE * 1000):
-            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), path)
-        _, status = os.waitpid(pid, 0)
-        number = os.waitstatus_to_exitcode(status)
-        if number > 0:
-            raise OSError(number, os.strerror(number), path)
-        return os.read(ours, 4096)
+        out, err = program.communicate(timeout=RUN_LIMIT)
+    except BaseException:
+        program.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            program.wait(1)
+        raise
     finally:
-        os.close(watch)
-        os.close(ours)
-
-
-def _live_properties(address: str) -> Mapping[str, str]:
-    try:
-        import pyudev
-    except ImportError:  # libudev is not there
-        return {}
-    try:
-        device = pyudev.Devices.from_name(pyudev.Context(), "pci", address)
-        return dict(device.properties)
-    except (pyudev.DeviceNotFoundError, OSError):
-        return {}
+        for stream in filter(None, (program.stdout, program.stderr)):
+            stream.close()
+    return program.returncode, out, err
 
 
 def _unreadable(path: str, error: OSError) -> Unreadable:

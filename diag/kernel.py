@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from fnmatch import fnmatchcase
 from functools import cached_property
 
 from diag.host import Host
@@ -15,6 +16,8 @@ LOADED = "/proc/modules"
 
 #: A module's file in modules.dep and modules.builtin, packed or not.
 _MODULE_FILE = re.compile(rb"^(?:[^\s:]*/)?([^/\s:]+)\.ko(?:\.\w+)?(?::|$)", re.MULTILINE)
+#: Which devices of PCI a module is for: a pattern with these ids, or for any (modules.alias).
+_PCI_ALIAS = r"^alias (pci:v(?:{vendor}|\*)d(?:{device}|\*)\S*) (\S+)$"
 _OPTION = re.compile(r"^(CONFIG_\w+)=(.*)$", re.MULTILINE)
 
 
@@ -114,7 +117,36 @@ class Kernel:
         """Names of the modules that modprobe finds; None where the kernel's folder is missing."""
         return self._listed("modules.dep")
 
+    def fitting(self, modalias: str) -> tuple[str, ...] | None:
+        """Names of the modules that would drive a PCI function of this ``modalias``, sorted.
+
+        None where the kernel's list is missing. lspci calls them kernel modules; that modprobe.d
+        forbids some is not looked at.
+        """
+        if self._aliases is None:
+            return None
+        ids = re.match(r"pci:v([0-9A-F]{8})d([0-9A-F]{8})", modalias)
+        if ids is None:
+            return ()
+        pattern = _PCI_ALIAS.format(vendor=ids[1], device=ids[2]).encode()
+        found = re.findall(pattern, self._aliases, re.MULTILINE)
+        pairs = ((alias.decode("utf-8", "replace"), module) for alias, module in found)
+        fit = {m.decode("utf-8", "replace") for alias, m in pairs if fnmatchcase(modalias, alias)}
+        return tuple(sorted(map(module_name, fit)))
+
+    @cached_property
+    def _aliases(self) -> bytes | None:
+        return self._read("modules.alias")
+
     def _listed(self, name: str) -> frozenset[str] | None:
+        data = self._read(name)
+        if data is None:
+            return None
+        found = _MODULE_FILE.findall(data)
+        return frozenset(module_name(file.decode("utf-8", "replace")) for file in found)
+
+    def _read(self, name: str) -> bytes | None:
+        """A file among the kernel's modules."""
         for folder in (
             "/lib/modules",
             "/usr/lib/modules",
@@ -122,10 +154,7 @@ class Kernel:
         ):
             data = self.host.data(f"{folder}/{self.release}/{name}") if self.release else None
             if data is not None:
-                return frozenset(
-                    module_name(found.decode("utf-8", "replace"))
-                    for found in _MODULE_FILE.findall(data)
-                )
+                return data
         return None
 
     def state(self, module: str) -> ModuleState:

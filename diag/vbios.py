@@ -8,6 +8,7 @@ from diag.device import PciDevice
 from diag.errors import Unreadable
 from diag.host import Host
 from diag.pci import PciId
+from diag.rom_method import plain, read_rom_methods
 from romkit.finding import Evidence
 
 TABLES = "/sys/firmware/acpi/tables"
@@ -29,38 +30,54 @@ class RomSource:
 
 @dataclass(frozen=True, slots=True)
 class RomSources:
-    """The places that were found, and those that could not be looked at."""
+    """What was found.
+
+    Attributes:
+        found: the places where it is.
+        unread: those that could not be looked at.
+        unclear: methods ``_ROM`` of a device that cannot be told.
+        others: methods ``_ROM`` of other devices.
+    """
 
     found: tuple[RomSource, ...]
     unread: tuple[Unreadable, ...]
+    unclear: tuple[Evidence, ...] = ()
+    others: tuple[Evidence, ...] = ()
 
 
 def find_sources(host: Host, gpu: PciDevice) -> RomSources:
-    """Where the ROM of a GPU can be had: its ROM BAR, AMD's VFCT, an ACPI method ``_ROM``.
+    """Where the ROM of a GPU can be had: its ROM BAR, AMD's VFCT, its ACPI method ``_ROM``.
 
-    The ROM BAR is only counted, not read: that needs it switched on.
+    The ROM BAR is only counted, not read: that needs it switched on. A method counts where it
+    stands at the GPU's own path, as its driver asks for it there.
     """
     found: list[RomSource] = []
     unread: list[Unreadable] = []
     if gpu.rom_size:
         place = f"/sys/bus/pci/devices/{gpu.address}/resource"
         found.append(RomSource("ROM BAR", Evidence(place, f"ROM of {gpu.rom_size} bytes")))
-    for look in (_in_vfct, _in_methods):
-        try:
-            source = look(host, gpu)
-        except Unreadable as error:
-            unread.append(error)
-            continue
-        if source is not None:
-            found.append(source)
-    return RomSources(tuple(found), tuple(unread))
-
-
-def _in_vfct(host: Host, gpu: PciDevice) -> RomSource | None:
-    ids = vfct_ids(host)
-    if gpu.ids not in ids:
-        return None
-    return RomSource("VFCT", Evidence(VFCT, f"a ROM for {gpu.ids}"))
+    try:
+        if gpu.ids in vfct_ids(host):
+            found.append(RomSource("VFCT", Evidence(VFCT, f"a ROM for {gpu.ids}")))
+    except Unreadable as error:
+        unread.append(error)
+    unclear: list[Evidence] = []
+    others: list[Evidence] = []
+    try:
+        methods = read_rom_methods(host) if gpu.acpi_path else ()
+    except Unreadable as error:
+        unread.append(error)
+        methods = ()
+    for method in methods:
+        whose = f"of {method.device}" if method.device else "of a device that cannot be told"
+        seen = Evidence(method.table, f"method _ROM at {method.offset:#x}, {whose}")
+        if method.device is None:
+            unclear.append(seen)
+        elif method.device == plain(gpu.acpi_path or ""):
+            found.append(RomSource("_ROM", seen))
+        else:
+            others.append(seen)
+    return RomSources(tuple(found), tuple(unread), tuple(unclear), tuple(others))
 
 
 def vfct_ids(host: Host) -> tuple[PciId, ...]:
@@ -81,34 +98,3 @@ def vfct_ids(host: Host) -> tuple[PciId, ...]:
     except RomError:
         return ()
     return tuple(PciId(e.header.vendor_id, e.header.device_id) for e in entries)
-
-
-def _in_methods(host: Host, gpu: PciDevice) -> RomSource | None:
-    """A ``_ROM`` method in the firmware's tables; which device it is of, a search does not tell.
-
-    A method's name follows its package length, which follows MethodOp (0x14), in one to four bytes
-    (ACPI 6.5, 20.2.5.2).
-    """
-    if not gpu.acpi_path:
-        return None
-    for table in acpi_tables(host):
-        data = host.data(table) or b""
-        place = data.find(b"_ROM")
-        while place >= 0:
-            if 0x14 in data[max(place - 5, 0) : place - 1]:
-                return RomSource("_ROM", Evidence(table, f"method _ROM at {place:#x}"))
-            place = data.find(b"_ROM", place + 4)
-    return None
-
-
-def acpi_tables(host: Host) -> tuple[str, ...]:
-    """The tables that hold code: DSDT and SSDTs, those that were loaded later too.
-
-    Raises:
-        Unreadable: they cannot be listed.
-    """
-    found = []
-    for folder in (TABLES, f"{TABLES}/dynamic"):
-        names = host.names(folder) or ()
-        found += [f"{folder}/{name}" for name in names if name.startswith(("DSDT", "SSDT"))]
-    return tuple(found)

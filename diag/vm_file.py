@@ -6,10 +6,10 @@ line, as in a script, a log of libvirt's, or /proc/PID/cmdline.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from diag.demand import MAX_TEXT, NotAVm
+from diag.demand import MAX_TEXT, NotAVm, VmDemand, demand_of_domain, demand_of_line
 from diag.pci import PciAddress
 from diag.qemu_line import Options, parse_options, parse_words, whole_number
 
@@ -64,6 +64,7 @@ class VmFile:
         acpi_tables: files of ACPI tables that it gets besides its own.
         fw_cfg: names and files that its firmware and tables can read.
         videos: models of its virtual displays, like ``qxl``.
+        demand: what it needs of the host.
         spare: what stands in the description and could not be understood.
     """
 
@@ -77,6 +78,7 @@ class VmFile:
     acpi_tables: tuple[str, ...] = ()
     fw_cfg: tuple[tuple[str, str], ...] = ()
     videos: tuple[str, ...] = ()
+    demand: VmDemand = field(default_factory=VmDemand)
     spare: tuple[str, ...] = ()
 
     @property
@@ -178,8 +180,10 @@ def _libvirt(domain: Element) -> VmFile:
         videos=tuple(model for model in models if model and model != "none"),
     )
     vm = _overridden(vm, domain)
-    arguments = domain.iterfind(f"{_QEMU}commandline/{_QEMU}arg")
-    return _with_arguments(vm, [argument.get("value") or "" for argument in arguments])
+    found = domain.iterfind(f"{_QEMU}commandline/{_QEMU}arg")
+    arguments = [argument.get("value") or "" for argument in found]
+    vm = replace(vm, demand=demand_of_domain(domain, arguments))
+    return _with_arguments(vm, arguments)
 
 
 def _libvirt_ports(domain: Element) -> dict[int, tuple[PciAddress | None, bool]]:
@@ -249,7 +253,7 @@ def _with_subsystem(hostdev: Hostdev, name: str, number: int | None) -> Hostdev:
 
 
 def _qemu(words: list[str]) -> VmFile:
-    vm = _with_arguments(VmFile(libvirt=False), words)
+    vm = _with_arguments(VmFile(libvirt=False, demand=demand_of_line(words)), words)
     if not any(word.startswith("-") for word in words):
         raise NotAVm(
             "neither libvirt's XML nor a QEMU command line",

@@ -93,6 +93,7 @@ _IOMMU = (
 )  # fmt: skip
 
 _GRAPHICS = (
+    Allowed("/sys/class/i2c-dev/*", Take.PRESENCE),
     *_each(Take.PRESENCE, "/sys/class/drm/*", "device device/driver"),
     *_each(Take.PLAIN, "/sys/class/drm/*", "status enabled"),
     *_each(Take.PLAIN, "/sys/class/graphics/*", "name"),
@@ -148,11 +149,16 @@ _KERNEL = (
     Allowed("/proc/config.gz", Take.BYTES),
     Allowed("/usr/lib/modules/*", Take.PRESENCE),
     Allowed("/lib/modules/*", Take.PRESENCE),
-    *_each(Take.PLAIN, "/lib/modules/{release}", "config modules.dep modules.builtin"),
-    *_each(Take.PLAIN, "/usr/lib/modules/{release}", "config modules.dep modules.builtin"),
+    *_each(
+        Take.PLAIN, "/lib/modules/{release}", "config modules.dep modules.builtin modules.alias"
+    ),
+    *_each(
+        Take.PLAIN, "/usr/lib/modules/{release}",
+        "config modules.dep modules.builtin modules.alias",
+    ),
     *_each(
         Take.PLAIN, "/run/booted-system/kernel-modules/lib/modules/{release}",
-        "modules.dep modules.builtin",
+        "modules.dep modules.builtin modules.alias",
     ),
 )  # fmt: skip
 
@@ -285,7 +291,9 @@ COMMANDS: tuple[Command, ...] = (
 )
 
 #: Device nodes whose holders are taken: number and name of the process, and which node.
-HELD = ("/dev/nvidia", "/dev/dri/", "/dev/vfio/", "/dev/snd/", "/dev/fb", "/dev/kvm")
+HELD = (
+    "/dev/nvidia", "/dev/dri/", "/dev/vfio/", "/dev/snd/", "/dev/fb", "/dev/kvm", "/dev/i2c-",
+)  # fmt: skip
 #: Processes whose names are taken although they may hold nothing.
 _NAMED = (
     "nvidia-persiste nvidia-persistenced nvidia-powerd Xorg Xwayland gnome-shell kwin_wayland "

@@ -80,6 +80,16 @@ def log_filter(text: str) -> str:
     )
 
 
+def alias_filter(data: bytes, vendors: frozenset[str]) -> bytes:
+    """Which PCI devices of these vendors (lower-case hex) a kernel has modules for.
+
+    What is for any vendor goes by the device's class, and stays too.
+    """
+    ours = tuple(f"alias pci:v0000{vendor.upper()}".encode() for vendor in vendors)
+    wanted = (*ours, b"alias pci:v*")
+    return b"".join(line for line in data.splitlines(keepends=True) if line.startswith(wanted))
+
+
 def names_filter(data: bytes, ids: frozenset[tuple[str, str]]) -> bytes:
     """What a pci.ids says of these vendors and devices (lower-case hex), and of all classes."""
     vendors = {vendor for vendor, _ in ids}

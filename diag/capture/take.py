@@ -10,7 +10,7 @@ from functools import cached_property
 
 from diag.capture.allowed import ALLOWED, COMMANDS, HELD, NAMED, Allowed, Command, Take
 from diag.capture.capture import Capture
-from diag.capture.filters import content_filter, log_filter, names_filter
+from diag.capture.filters import alias_filter, content_filter, log_filter, names_filter
 from diag.capture.redact import Redactor, counted, is_secret_parameter
 from diag.capture.walk import NOT_TAKEN, Walk, inside
 from diag.device import DEVICES, device_path, sleeps
@@ -141,7 +141,7 @@ class _Taker:
     def _ids(self) -> frozenset[tuple[str, str]]:
         """Vendor and device of what there is, and of the boards."""
         found = set()
-        for address in self.host.names(DEVICES) or ():
+        for address in self.host.devices("pci") or ():
             folder = f"{DEVICES}/{address}"
             for prefix in ("", "subsystem_"):
                 pair = (
@@ -159,6 +159,8 @@ class _Taker:
         data = content_filter(path, data)
         if path.endswith("/pci.ids"):
             data = names_filter(data, self._ids)
+        if path.endswith("/modules.alias"):
+            data = alias_filter(data, frozenset(vendor for vendor, _ in self._ids))
         take = self.takes[path]
         if take is Take.BYTES:
             if not self.redactor.holds_secret(data):
@@ -206,7 +208,7 @@ class _Taker:
             )
 
     def _somebody_sleeps(self) -> bool:
-        addresses = self.host.names(DEVICES) or ()
+        addresses = self.host.devices("pci") or ()
         return any(self._sleeps(address) for address in _parsed(addresses))
 
     def _redacted(self, said: Transcript, text: str) -> str:
@@ -225,7 +227,7 @@ def redactor_of(host: Host) -> Redactor:
     """A redactor that knows this machine's names and numbers, as far as they can be read."""
     serials = [_said(host, f"{_DMI}/{name}") for name in _SERIAL_FILES]
     serials.append(_said(host, "/etc/machine-id"))
-    cards = _names(host, "/sys/class/net")
+    cards = _devices(host, "net")
     macs = [_said(host, f"/sys/class/net/{card}/address") for card in cards]
     hosts = [_said(host, path) for path in _HOST_FILES]
     hosts += [name.partition(".")[0] for name in hosts]
@@ -263,9 +265,9 @@ def _said(host: Host, path: str) -> str:
         return ""
 
 
-def _names(host: Host, path: str) -> tuple[str, ...]:
+def _devices(host: Host, subsystem: str) -> tuple[str, ...]:
     try:
-        return host.names(path) or ()
+        return host.devices(subsystem) or ()
     except Unreadable:
         return ()
 

@@ -9,7 +9,9 @@ from diag.inventory import Inventory
 from romkit.finding import Evidence
 
 ABI_PCI = "Linux, Documentation/ABI/testing/sysfs-bus-pci"
-ABI_ASUS = "Linux, Documentation/ABI/testing/sysfs-platform-asus-wmi"
+ABI_ASUS = (
+    "Linux, Documentation/ABI/testing/sysfs-platform-asus-wmi; drivers/platform/x86/asus-armoury.c"
+)
 
 
 def attribute(device: PciDevice, name: str, value: object) -> Evidence:

@@ -58,13 +58,13 @@ class Check:
         return self._finding(Verdict.FAIL, subject, title, evidence, remedy)
 
     def unknown(
-        self, subject: str, title: str, error: Unreadable | None = None, *, remedy: str = ""
-    ) -> Finding:
+        self, subject: str, title: str, error: Unreadable | None = None, *evidence: Evidence,
+        remedy: str = "",
+    ) -> Finding:  # fmt: skip
         """It could not be measured, and this would help."""
-        evidence = () if error is None else (Evidence(error.path, error.why),)
-        return self._finding(
-            Verdict.UNKNOWN, subject, title, evidence, remedy or (error.hint if error else "")
-        )
+        refused = () if error is None else (Evidence(error.path, error.why),)
+        hint = error.hint if error else ""
+        return self._finding(Verdict.UNKNOWN, subject, title, (*refused, *evidence), remedy or hint)
 
 
 def as_note(finding: Finding) -> Finding:

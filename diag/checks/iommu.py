@@ -229,6 +229,9 @@ def iommu_override(machine: Inventory) -> Iterable[Finding]:
     kernel = machine.kernel
     value = kernel.value("pcie_acs_override")
     if value is None:
+        if machine.groups and kernel.command_line is not None:
+            none = Evidence(COMMAND_LINE, "no pcie_acs_override")
+            yield iommu_override.passed("machine", "no ACS override is asked for", none)
         return
     said = Evidence(COMMAND_LINE, f"pcie_acs_override={value}")
     remedy = remove_parameter(machine, f"pcie_acs_override={value}")

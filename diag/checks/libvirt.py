@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from diag.account import read_account
 from diag.checks.check import Check, check
 from diag.checks.memory import OVERHEAD, demand
+from diag.checks.vm_parts import vm_of
 from diag.inventory import Inventory
 from romkit.finding import Evidence, Finding, Severity
 from romkit.render.text import human_size
@@ -49,12 +50,12 @@ def apparmor(machine: Inventory) -> Iterable[Finding]:
     names. It does not look into qemu:commandline: an ACPI table or a ROM that is named only there
     is refused, and QEMU says that it cannot open it.
     """
-    vm = demand(machine)
+    vm = vm_of(machine)
     if vm is None or not vm.libvirt or not _installed(machine):
         return
     if machine.host.text(APPARMOR) != "Y":
         return
-    wanted = [path for path in vm.hidden_files if not path.startswith("/dev/")]
+    wanted = [path for path in vm.demand.hidden_files if not path.startswith("/dev/")]
     if not wanted:
         return
     texts = {path: machine.host.text(path) or "" for path in RULES}
@@ -101,11 +102,12 @@ def device_acl(machine: Inventory) -> Iterable[Finding]:
     that stands in qemu:commandline alone, like /dev/input/by-id/... for evdev or /dev/kvmfr0, is
     refused.
     """
-    vm = demand(machine)
+    vm = vm_of(machine)
     if vm is None or not vm.libvirt:
         return
     shared = ("/dev/shm/", "/dev/hugepages")
-    wanted = [p for p in vm.hidden_files if p.startswith("/dev/") and not p.startswith(shared)]
+    files = vm.demand.hidden_files
+    wanted = [p for p in files if p.startswith("/dev/") and not p.startswith(shared)]
     if not wanted:
         return
     text = machine.host.text(QEMU_CONF) or ""

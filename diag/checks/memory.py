@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from diag.account import LIMITS, locked_memory_limit, read_account
 from diag.checks.check import Check, check
-from diag.demand import NotAVm, VmDemand, parse_vm
+from diag.checks.vm_parts import vm_of
+from diag.demand import VmDemand
 from diag.host import Host
 from diag.inventory import Inventory
 from romkit.finding import Evidence, Finding, Severity
@@ -24,14 +25,13 @@ _SMALL = 4 << 30
 
 
 def demand(machine: Inventory) -> VmDemand | None:
-    """What the VM that is meant needs; None where none is meant, or its text is none of a VM's.
+    """What the VM that is meant needs; None where none is meant.
 
-    The command line refuses such a text before any check runs.
+    Raises:
+        Unreadable: its description cannot be understood.
     """
-    try:
-        return None if machine.vm_text is None else parse_vm(machine.vm_text)
-    except NotAVm:
-        return None
+    vm = vm_of(machine)
+    return None if vm is None else vm.demand
 
 
 def _meminfo(host: Host, key: str) -> int | None:
@@ -79,12 +79,9 @@ def memlock(machine: Inventory) -> Iterable[Finding]:
     QEMU. Where it is smaller, QEMU ends with ``vfio_dma_map = -12 (Cannot allocate memory)``.
     Root is not limited; for its own VMs libvirt raises the limit.
     """
-    limit, account, vm = (
-        locked_memory_limit(machine.host),
-        read_account(machine.host),
-        demand(machine),
-    )
-    if limit is None or (vm is not None and vm.libvirt):
+    limit, account = locked_memory_limit(machine.host), read_account(machine.host)
+    whole, vm = vm_of(machine), demand(machine)
+    if limit is None or (whole is not None and whole.libvirt):
         return
     said = "unlimited" if limit == (1 << 64) - 1 else human_size(limit)
     evidence = [Evidence(f"{LIMITS}: Max locked memory", said)]

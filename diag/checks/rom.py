@@ -18,6 +18,9 @@ _ELSEWHERE = (
     "machine, before the driver is installed"
 )
 
+#: What tells whose a method is.
+_CALL_IT = "passthrough rom dump --via acpi calls the GPU's own _ROM, if there is one (acpi_call)"
+
 
 @check("rom.source", "Is there a ROM to give to the guest?", Severity.WARNING,
        "PCI Firmware 3.3, 4.6; ACPI 6.5, B.3.3 (_ROM); Linux, amdgpu_bios.c")  # fmt: skip
@@ -34,10 +37,13 @@ def source(machine: Inventory) -> Iterable[Finding]:
         elif sources.unread:
             title = "it has no ROM BAR; whether the firmware has its ROM only root can see"
             yield source.unknown(subject, title, sources.unread[0])
+        elif sources.unclear:
+            title = "some device has a method _ROM; whether it is this GPU cannot be told"
+            yield source.unknown(subject, title, None, *sources.unclear, remedy=_CALL_IT)
         else:
             bar = attribute(gpu, "resource", "no ROM")
-            title = "no ROM is to be had here: no ROM BAR, no VFCT, no _ROM"
-            yield source.failed(subject, title, bar, remedy=_ELSEWHERE)
+            title = "no ROM is to be had here: no ROM BAR, no VFCT, no _ROM of its own"
+            yield source.failed(subject, title, bar, *sources.others, remedy=_ELSEWHERE)
 
 
 @check("rom.shadow", "Is what sysfs gives the ROM itself?", Severity.WARNING,
@@ -97,10 +103,13 @@ def muxless(machine: Inventory) -> Iterable[Finding]:
             yield muxless.passed(subject, "the firmware has a method _ROM", path, *method)
         elif hidden:
             yield muxless.unknown(subject, "whether the firmware has _ROM is not known", hidden[0])
+        elif sources.unclear:
+            title = "a method _ROM is there; whether it is this GPU's cannot be told"
+            yield muxless.unknown(subject, title, None, path, *sources.unclear, remedy=_CALL_IT)
         else:
-            title = "the firmware has no method _ROM that could be found"
+            title = "the firmware has no method _ROM for it that could be found"
             remedy = f"the ROM is elsewhere: {_ELSEWHERE}; romkit acpi makes the guest's _ROM of it"
-            yield muxless.failed(subject, title, path, remedy=remedy)
+            yield muxless.failed(subject, title, path, *sources.others, remedy=remedy)
 
 
 @check("rom.readable", "Could the ROM be dumped now?", Severity.NOTE, ABI_PCI)

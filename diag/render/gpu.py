@@ -44,6 +44,8 @@ def _facts(gpu: Gpu, style: Style) -> Iterator[tuple[str, str]]:
     ids += ["part of the processor"] if gpu.integrated else []
     yield "ids", ", ".join(ids)
     yield "driver", _driver(device)
+    if gpu.modules:
+        yield "modules", plain(", ".join(gpu.modules))
     yield "power", _power(gpu, style)
     for switch in gpu.switches:
         yield switch.name, f"loaded, {plain(switch.says) if switch.says else 'not asked'}"
@@ -61,6 +63,8 @@ def _facts(gpu: Gpu, style: Style) -> Iterator[tuple[str, str]]:
         most = f" of x{device.link.max_width}" if device.link.max_width else ""
         yield "link", f"{plain(device.link.speed)}, x{device.link.width}{most}"
     methods = ", ".join(device.reset_methods or ())
+    if device.msi is not None:
+        yield "interrupt", f"by message ({plain(device.msi)})"
     yield "reset", plain(methods) or ("possible" if device.can_reset else "none")
     yield "held by", _holders(gpu)
 
@@ -109,6 +113,8 @@ def _rom(gpu: Gpu) -> str:
              for s in gpu.roms.found]  # fmt: skip
     if gpu.roms.unread:
         names.append("ACPI tables not looked at (root)")
+    if gpu.roms.unclear:
+        names.append("a _ROM of some device")
     return ", ".join(names) or "none to be found"
 
 

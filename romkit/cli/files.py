@@ -249,7 +249,7 @@ def unwritable(path: Path, err: OSError) -> RomError:
         errno.EROFS: "a directory that can be written",
         errno.EACCES: "a directory of your own",
         errno.EPERM: "a directory of your own",
-    }.get(err.errno or 0)
+    }.get(err.errno or 0, "")
     return RomError(f"cannot be written: {err.strerror or err}", hint=hint)
 
 

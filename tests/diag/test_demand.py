@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diag.demand import NotAVm, parse_vm
+from diag.demand import NotAVm
+from diag.vm_file import parse_vm_file
 
 XML = """\
 <!-- WARNING: THIS IS AN AUTO-GENERATED FILE. -->
@@ -40,8 +41,9 @@ exec /usr/bin/qemu-system-x86_64 \
 
 
 def test_libvirts_xml() -> None:
-    vm = parse_vm(XML)
-    assert (vm.name, vm.libvirt, vm.hugepages) == ("win10", True, True)
+    whole = parse_vm_file(XML)
+    vm = whole.demand
+    assert (vm.name, whole.libvirt, vm.hugepages) == ("win10", True, True)
     assert vm.memory == 8 << 30
     assert vm.hard_limit == 10 << 30
     # libvirt itself knows of the disk.
@@ -49,8 +51,9 @@ def test_libvirts_xml() -> None:
 
 
 def test_a_script_with_qemus_command() -> None:
-    vm = parse_vm(SCRIPT)
-    assert (vm.name, vm.libvirt, vm.hugepages, vm.memory) == ("win", False, True, 6 << 30)
+    whole = parse_vm_file(SCRIPT)
+    vm = whole.demand
+    assert (vm.name, whole.libvirt, vm.hugepages, vm.memory) == ("win", False, True, 6 << 30)
     assert "/vm/dgpu.rom" in vm.hidden_files
     assert not any(path.startswith("/sys/") for path in vm.hidden_files)
 
@@ -60,7 +63,7 @@ def test_a_script_with_qemus_command() -> None:
     [("8192", 8 << 30), ("8G", 8 << 30), ("size=2048M,slots=2,maxmem=8G", 2 << 30), ("x", None)],
 )
 def test_memory_as_qemu_takes_it(option: str, size: int | None) -> None:
-    assert parse_vm(f"qemu-system-x86_64 -m {option}").memory == size
+    assert parse_vm_file(f"qemu-system-x86_64 -m {option}").demand.memory == size
 
 
 @pytest.mark.parametrize(
@@ -74,7 +77,7 @@ def test_memory_as_qemu_takes_it(option: str, size: int | None) -> None:
     ],
 )
 def test_memory_as_libvirt_takes_it(unit: str, size: int | None) -> None:
-    assert parse_vm(f"<domain><memory {unit}>1</memory></domain>").memory == size
+    assert parse_vm_file(f"<domain><memory {unit}>1</memory></domain>").demand.memory == size
 
 
 BOMB = '<!DOCTYPE d [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><domain><name>&b;</name></domain>'
@@ -85,7 +88,7 @@ BOMB = '<!DOCTYPE d [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><domain><name>&b;</
 )
 def test_what_is_no_vm_is_refused(text: str) -> None:
     with pytest.raises(NotAVm):
-        parse_vm(text)
+        parse_vm_file(text)
 
 
 @given(st.sampled_from([XML, SCRIPT]), st.data())
@@ -94,4 +97,4 @@ def test_a_damaged_description_is_read_or_refused(text: str, data: st.DataObject
     end = data.draw(st.integers(start, len(text)))
     damaged = text[:start] + data.draw(st.text(max_size=20)) + text[end:]
     with contextlib.suppress(NotAVm):
-        parse_vm(damaged)
+        parse_vm_file(damaged)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from diag.apart import Apart
 from diag.capture.walk import Walk
 from diag.errors import Unreadable
 from diag.host import MAX_LINKS, Host, Transcript
@@ -119,8 +120,9 @@ def test_a_fifo_does_not_hold_it_up(tmp_path: Path) -> None:
 def test_it_has_no_way_to_write() -> None:
     verbs = {name for name in dir(Host) if not name.startswith("_")}
     assert verbs == {
-        "chase", "data", "exists", "has_program", "link", "links", "names", "properties", "run",
-        "text", "tree",
+        "chase", "data", "devices", "exists", "has_program", "link", "links", "names",
+        "properties", "run",
+        "text", "tree", "uevents",
     }  # fmt: skip
 
 
@@ -184,8 +186,10 @@ def never_answered(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         return read(fd, size)
 
     monkeypatch.setattr("diag.host._MAY_BLOCK", (name,))
-    monkeypatch.setattr("diag.host.PATIENCE", 0.05)
+    monkeypatch.setattr("diag.apart.PATIENCE", 0.05)
     monkeypatch.setattr("diag.host.os.read", waiting)
+    # The process that reads what may block is a new one, which knows of this.
+    monkeypatch.setattr("diag.host.apart", Apart())
 
 
 def test_an_attribute_that_blocks_holds_neither_reading_nor_a_capture_up(

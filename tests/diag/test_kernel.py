@@ -14,7 +14,6 @@ from diag.firmware import (
     booted_by_uefi,
     has_table,
     read_product,
-    rom_method,
 )
 from diag.kernel import Kernel, ModuleState, parse_release
 from diag.modprobe import Modprobe, read_modprobe
@@ -115,6 +114,40 @@ def test_modprobes_commands() -> None:
     assert modprobe.stopped("nouveau") is None
 
 
+ALIASES = """\
+# Aliases extracted from modules themselves.
+alias pci:v000010DEd*sv*sd*bc03sc[08]0i00* nvidia
+alias pci:v000010DEd*sv*sd*bc03sc02i00* nvidia
+alias pci:v000010DEd*sv*sd*bc03sc*i* nouveau
+alias pci:v000010DEd00001C20sv*sd*bc*sc*i* one-card
+alias pci:v000010DEd00001C21sv*sd*bc*sc*i* another_card
+alias pci:v*d*sv*sd*bc04sc03i00* snd_hda_intel
+alias pci:v*d*sv*sd*bc03sc00i00* any_vga
+alias usb:v10DEp*d*dc*dsc*dp*ic*isc*ip*in* usb_thing
+"""
+
+
+@pytest.mark.parametrize(
+    ("modalias", "modules"),
+    [
+        (
+            "pci:v000010DEd00001C20sv00001558sd000065A1bc03sc00i00",
+            ("any_vga", "nouveau", "nvidia", "one_card"),
+        ),
+        ("pci:v000010DEd00001C8Csv00001025sd0000118Bbc03sc02i00", ("nouveau", "nvidia")),
+        ("pci:v000010DEd000010F1sv00001558sd000065A1bc04sc03i00", ("snd_hda_intel",)),
+        ("pci:v00001AF4d00001050sv00001AF4sd00001100bc0Csc03i00", ()),
+        ("usb:v10DEp0001d0000dc00dsc00dp00ic00isc00ip00in00", ()),
+        ("", ()),
+    ],
+)
+def test_the_modules_that_would_drive_a_device(modalias: str, modules: tuple[str, ...]) -> None:
+    tree = HostTree().kernel("6.1.0-18-amd64")
+    assert Kernel(tree.host()).fitting(modalias) is None
+    tree.file("/usr/lib/modules/6.1.0-18-amd64/modules.alias", ALIASES)
+    assert Kernel(tree.host()).fitting(modalias) == modules
+
+
 # Firmware.
 
 
@@ -123,24 +156,19 @@ def table(signature: bytes, code: bytes) -> bytes:
     return signature + (36 + len(code)).to_bytes(4, "little") + bytes(28) + code
 
 
-#: Method (_ROM, 2) {} and Device (BAT0) { Name (_HID, EisaId ("PNP0C0A")) }, as iasl makes them.
-ROM_METHOD = b"\x14\x06_ROM\x02"
+#: Device (BAT0) { Name (_HID, EisaId ("PNP0C0A")) }, as iasl makes it.
 BATTERY = b"\x5b\x82\x0fBAT0\x08_HID\x0c\x41\xd0\x0c\x0a"
 
 
 def test_hints_in_the_tables() -> None:
     tree = HostTree().file(f"{TABLES}/DSDT", table(b"DSDT", BATTERY))
-    tree.file(f"{TABLES}/SSDT1", table(b"SSDT", b"\x08_ROM\x00"))  # a name, no method
-    host = tree.host()
+    host = tree.file(f"{TABLES}/SSDT1", table(b"SSDT", b"")).host()
     assert battery_device(host) == f"{TABLES}/DSDT"
-    assert rom_method(host) is None
-    tree.file(f"{TABLES}/dynamic/SSDT9", table(b"SSDT", ROM_METHOD))
-    assert rom_method(tree.host()) == f"{TABLES}/dynamic/SSDT9"
     assert has_table(host, "SSDT") is True
     assert has_table(host, "DMAR") is False
     assert has_table(HostTree().host(), "DMAR") is None
     with pytest.raises(Unreadable) as caught:
-        rom_method(tree.refused(f"{TABLES}/DSDT").host())
+        battery_device(tree.refused(f"{TABLES}/DSDT").host())
     assert caught.value.needs_root
 
 

@@ -56,6 +56,11 @@ def test_a_sleeping_gpu_is_still_asleep_after_all_questions(lab: Lab) -> None:
     )  # fmt: skip
     assert (record["driver"], verdict(record, "power.state")) == ("vfio-pci", "pass")
     assert verdict(record, "gpu.link") == "unknown"
+    # lspci asks libkmod which modules fit. It may wake the card: it comes last.
+    said = lab.run("lspci", "-k", "-s", lab.topology.gpu).check().out
+    (fitting,) = [line for line in said.splitlines() if "Kernel modules:" in line]
+    names = fitting.partition(": ")[2].replace("-", "_").split(", ")
+    assert record["modules"] == sorted(names)
 
 
 @pytest.mark.parametrize("lab", ["laptop"], indirect=True)

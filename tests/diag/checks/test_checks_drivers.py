@@ -103,6 +103,22 @@ def test_the_nodes_are_those_of_the_device_itself() -> None:
     assert nodes(laptop()) == ("/dev/vfio/1",)
 
 
+def test_a_program_on_a_wire_to_a_monitor_holds_the_driver_up() -> None:
+    tree = with_nodes()
+    place = tree.place(GPU)
+    wires = {
+        "i2c-3": f"{place}/i2c-3/i2c-dev",
+        "i2c-7": f"{place}/drm/card1/card1-DP-1/i2c-7/i2c-dev",
+        "i2c-0": f"{tree.place(INTEGRATED)}/i2c-0/i2c-dev",
+        "i2c-1": "/sys/devices/pci0000:00/0000:00:1f.4/i2c-1/i2c-dev",
+    }
+    for name, folder in wires.items():
+        tree.folder(f"{folder}/{name}").link(f"/sys/class/i2c-dev/{name}", f"{folder}/{name}")
+    assert nodes(tree) == (CARD, "/dev/dri/renderD129", "/dev/i2c-3", "/dev/i2c-7")
+    found = only(drivers.holders, process(tree, 812, "openrgb", "/dev/i2c-3", "/dev/i2c-30"))
+    assert (found.verdict.value, found.title) == ("fail", "open in openrgb (812)")
+
+
 def test_the_number_of_an_nvidia_card_is_what_its_driver_says() -> None:
     tree = laptop(driver="nvidia")
     information = "Model: \t NVIDIA GeForce GTX 1060\nDevice Minor: \t 1\n"

@@ -16,6 +16,17 @@ TABLES = "/sys/firmware/acpi/tables"
 NO_ROM = "\n".join([*RESOURCE.splitlines()[:6], "0x0 0x0 0x0"])
 #: Method (_ROM, 2) { Return (Arg0) }: MethodOp, package length, name, flags, body (ACPI 20.2.5.2).
 METHOD = bytes.fromhex("1408") + b"_ROM" + bytes.fromhex("02a468")
+
+
+def ssdt(*paths: bytes) -> bytes:
+    """A table with the method in the scopes of these paths (ACPI 6.5, 5.2.6, 20.2.5.1)."""
+    scopes = b"".join(b"\x10" + bytes([1 + len(path + METHOD)]) + path + METHOD for path in paths)
+    return b"SSDT" + (36 + len(scopes)).to_bytes(4, "little") + bytes(28) + scopes
+
+
+#: Their names as AML has them: root, MultiNamePrefix, how many parts.
+DISCRETE, OTHER = b"\x5c\x2f\x04_SB_PCI0PEG0PEGP", b"\x5c\x2f\x03_SB_PCI0GFX0"
+
 #: A VFCT whose entries are for 1002:1636 and 1002:1637.
 VFCT = vfct(image(pcir(vendor=0x1002, device=0x1636)), image(pcir(vendor=0x1002, device=0x1637)))
 
@@ -34,13 +45,30 @@ def test_a_rom_bar_is_a_source() -> None:
 def test_a_card_without_rom_bar_has_its_rom_in_the_firmware_or_nowhere() -> None:
     bare = laptop(attributes={"resource": NO_ROM}, acpi_path="\\_SB_.PCI0.PEG0.PEGP")
     assert only(rom.source, bare).verdict.value == "fail"
-    bare.file(f"{TABLES}/SSDT2", b"SSDT" + bytes(40) + METHOD)
+    bare.file(f"{TABLES}/SSDT2", ssdt(DISCRETE))
     assert "_ROM" in only(rom.source, bare).title
     # A name without its MethodOp is a call, or chance.
     bare.file(f"{TABLES}/SSDT2", b"SSDT" + bytes(40) + METHOD[1:])
     assert only(rom.source, bare).verdict.value == "fail"
-    bare.file(f"{TABLES}/dynamic/SSDT3", METHOD)
+    bare.file(f"{TABLES}/dynamic/SSDT3", ssdt(OTHER, DISCRETE))
     assert only(rom.source, bare).verdict.value == "pass"
+
+
+def test_a_method_of_another_device_is_no_source() -> None:
+    bare = laptop(attributes={"resource": NO_ROM}, acpi_path="\\_SB_.PCI0.PEG0.PEGP")
+    bare.file(f"{TABLES}/SSDT2", ssdt(OTHER))
+    found = only(rom.source, bare)
+    assert found.verdict.value == "fail"
+    assert "of \\_SB.PCI0.GFX0" in said(found)
+
+
+def test_a_method_of_whoever_is_neither_a_source_nor_none() -> None:
+    bare = laptop(attributes={"resource": NO_ROM}, acpi_path="\\_SB_.PCI0.PEG0.PEGP")
+    bare.file(f"{TABLES}/SSDT2", b"SSDT" + bytes(40) + METHOD)
+    found = only(rom.source, bare)
+    assert found.verdict.value == "unknown"
+    assert "cannot be told" in found.title
+    assert f"{TABLES}/SSDT2" in said(found)
 
 
 def test_tables_that_only_root_reads_make_it_unknown() -> None:
@@ -84,7 +112,10 @@ def test_the_boot_display_shows_a_copy() -> None:
 def test_a_muxless_card_asks_the_firmware() -> None:
     tree = acer().file(f"{TABLES}/DSDT", b"DSDT" + bytes(40))
     assert verdicts(rom.muxless, tree) == [(GPU, "fail")]
-    assert verdicts(rom.muxless, tree.file(f"{TABLES}/SSDT1", METHOD)) == [(GPU, "pass")]
+    assert verdicts(rom.muxless, tree.file(f"{TABLES}/SSDT1", ssdt(OTHER))) == [(GPU, "fail")]
+    assert verdicts(rom.muxless, tree.file(f"{TABLES}/SSDT1", METHOD)) == [(GPU, "unknown")]
+    tree.file(f"{TABLES}/SSDT1", ssdt(DISCRETE))
+    assert verdicts(rom.muxless, tree) == [(GPU, "pass")]
     refused = acer().refused(f"{TABLES}/DSDT")
     assert verdicts(rom.muxless, refused) == [(GPU, "unknown")]
     assert ask(rom.muxless, laptop()) == []
