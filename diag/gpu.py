@@ -76,11 +76,11 @@ def pick_gpu(machine: Inventory, address: PciAddress | None) -> PciDevice:
         device = machine.device(address)
         if device is None or not device.is_gpu:
             what = "no device" if device is None else "no GPU"
-            hint = f"the GPUs here: {known}" if known else "there is no GPU here"
+            hint = f"the GPUs here: {known}" if known else "`diag report`: no GPU is seen here"
             raise NoGpu(f"{what} at {address}", hint=hint)
         return device
     if not machine.gpus:
-        raise NoGpu("there is no GPU here", hint="diag report says what else is")
+        raise NoGpu("there is no GPU here", hint="`diag report` says what else is in the way")
     return (*candidates(machine), *machine.gpus)[0]
 
 

@@ -6,6 +6,7 @@ want="
 fwupd:fwupdtool
 osslsigncode:osslsigncode
 qemu-system-x86:qemu-system-x86_64
+qemu-utils:qemu-img
 ovmf:/usr/share/OVMF
 seabios:/usr/share/seabios/bios.bin
 pciutils:lspci

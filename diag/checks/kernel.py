@@ -34,7 +34,8 @@ def vfio_modules(machine: Inventory) -> Iterable[Finding]:
     kernel = machine.kernel
     state = kernel.state("vfio_pci")
     option = kernel.config("CONFIG_VFIO_PCI")
-    evidence = [Evidence(f"kernel {kernel.release}: vfio-pci", state.value)]
+    which = f"kernel {kernel.release}" if kernel.release else "a kernel of unknown release"
+    evidence = [Evidence(f"{which}: vfio-pci", state.value)]
     if option is not None:
         evidence.append(Evidence(f"{kernel.config_path}: CONFIG_VFIO_PCI", option))
     if state is ModuleState.UNKNOWN:
@@ -45,7 +46,7 @@ def vfio_modules(machine: Inventory) -> Iterable[Finding]:
         else:
             yield vfio_modules.unknown(
                 "machine",
-                f"no list of modules for kernel {kernel.release}: cannot tell if it has vfio-pci",
+                f"no list of modules for {which}: cannot tell if it has vfio-pci",
                 remedy="run: modprobe vfio-pci",
             )
     elif state is ModuleState.ABSENT:
