@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from diag.errors import Unreadable
+from diag.gpu import pick_gpu
 from diag.graphics import candidates
 from diag.holders import Holder, device_nodes, read_holders
 from diag.names import Names
 from diag.power import PowerReading, Switch, read_power, read_switches
 from passthrough.engine import find_kept, find_pending
-from passthrough.errors import BadJournal
+from passthrough.errors import BadJournal, Refused
 
 if TYPE_CHECKING:
     from diag.device import PciDevice
     from diag.inventory import Inventory
+    from diag.pci import PciAddress
     from passthrough.journal import Entry, Places
 
 
@@ -68,6 +70,22 @@ class Runs:
     unread: BadJournal | None = None
 
 
+def pick_card(machine: Inventory, address: PciAddress | None) -> PciDevice:
+    """The GPU that is asked for; without an address the only one that can be handed over.
+
+    Raises:
+        Refused: there are several, and one of them may be what the host shows its picture with.
+        NoGpu: there is none, or what is at the address is none.
+        Unreadable: sysfs cannot be read.
+    """
+    several = candidates(machine) if address is None else ()
+    if len(several) > 1:
+        names = Names(machine.host)
+        known = ", ".join(f"{gpu.address} ({names.of(gpu)})" for gpu in several)
+        raise Refused(f"which GPU? There are {len(several)}: {known}", hint="name its address")
+    return pick_gpu(machine, address)
+
+
 def read_cards(machine: Inventory) -> tuple[Card, ...]:
     """The cards that can be handed over; where there is none, those that cannot.
 
@@ -77,9 +95,22 @@ def read_cards(machine: Inventory) -> tuple[Card, ...]:
     names, switches = Names(machine.host), read_switches(machine)
     gpus = candidates(machine) or machine.gpus
     return tuple(
-        Card(names.of(gpu), tuple(_parts(machine, gpu)), switches if number == 0 else ())
+        Card(
+            names.of(gpu),
+            tuple(_parts(machine, gpu)),
+            _switches_of(gpu, switches, first=not number),
+        )
         for number, gpu in enumerate(gpus)
     )
+
+
+def _switches_of(
+    gpu: PciDevice, switches: tuple[Switch, ...], *, first: bool
+) -> tuple[Switch, ...]:
+    """Those that switch a card: each says which; one that was not asked is shown with the first."""
+    own = str(gpu.address)
+    said = ((switch, (switch.says or "").partition(" ")[0]) for switch in switches)
+    return tuple(switch for switch, address in said if (address == own if address else first))
 
 
 def _parts(machine: Inventory, gpu: PciDevice) -> list[Part]:

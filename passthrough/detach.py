@@ -22,6 +22,7 @@ from passthrough.steps import (
     Confirm,
     LoadModule,
     Probe,
+    ReleaseConsole,
     ReleaseFramebuffer,
     ResetDevice,
     RunUnit,
@@ -29,7 +30,7 @@ from passthrough.steps import (
     Unbind,
     UnloadModule,
 )  # fmt: skip
-from passthrough.steps.framebuffer import framebuffers
+from passthrough.steps.framebuffer import consoles, framebuffers
 from passthrough.steps.module import VFIO, is_loaded
 from romkit.finding import Evidence, Finding, Severity, Verdict
 
@@ -132,13 +133,7 @@ def _release_screen(inventory: Inventory, slot: Slot) -> Iterator[Step]:
     found = framebuffers(host)
     if slot.gpu.driver is None and not found:
         return
-    for name in host.names("/sys/class/vtconsole") or ():
-        folder = f"/sys/class/vtconsole/{name}"
-        if (
-            "frame buffer" in (host.text(f"{folder}/name") or "")
-            and host.text(f"{folder}/bind") == "1"
-        ):
-            yield SetAttribute(f"{folder}/bind", "0")
+    yield from (ReleaseConsole(name) for name in consoles(host, "frame buffer"))
     yield from (ReleaseFramebuffer(driver, device) for driver, device in found)
 
 
@@ -150,6 +145,15 @@ def _notes(inventory: Inventory, slot: Slot, options: tuple[str, ...]) -> Iterat
         yield (
             f"{sound.address} was in use and has no reset of its own: where a guest breaks or the "
             "host stutters, run passthrough reset before"
+        )
+    host = inventory.host
+    if slot.gpu.boot_vga and (framebuffers(host) or consoles(host, "VGA")):
+        # Seen on Linux 6.1 when vfio-pci takes a card: drivers/gpu/vgaarb.c, vga_remove_vgacon;
+        # drivers/video/aperture.c.
+        yield (
+            "the host shows the firmware's picture on this card: the kernel gives it up for good"
+            " when vfio-pci takes the card, and the screen stays dark until a display driver has"
+            " it, or until a restart"
         )
     if options and is_loaded(inventory.host, "vfio_pci"):
         yield f"vfio-pci is loaded already: {' '.join(options)} has no effect until it is unloaded"

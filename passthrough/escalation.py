@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from diag.gpu import pick_gpu
 from diag.inventory import Inventory
+from passthrough.card import pick_card
 from passthrough.engine import Watch, execute
 from passthrough.errors import Refused, StepFailed
 from passthrough.reset import Form, forms_for, intended_driver, plan_reset
@@ -42,9 +42,9 @@ def plan_escalation(
     """The plans that would be tried, in their order, as the machine is now.
 
     Raises:
-        NoGpu, Unreadable: as `diag.gpu.pick_gpu`.
+        NoGpu, Refused, Unreadable: as `passthrough.card.pick_card`.
     """
-    gpu = pick_gpu(inventory, address)
+    gpu = pick_card(inventory, address)
     forms = forms_for(inventory, gpu)
     return tuple(plan_reset(inventory, gpu, form=form, driver=driver) for form in forms)
 
@@ -70,13 +70,13 @@ def escalate(
         StepFailed: none helped, or the host could not be put back in between.
     """
     inventory = Inventory(machine.host)
-    gpu = pick_gpu(inventory, address)
+    gpu = pick_card(inventory, address)
     wanted = intended_driver(inventory, gpu) if driver is None else driver
     tried: list[Attempt] = []
     failed: StepFailed | None = None
     for form in forms_for(inventory, gpu):
         now = Inventory(machine.host)
-        plan = plan_reset(now, pick_gpu(now, gpu.address), form=form, driver=wanted)
+        plan = plan_reset(now, pick_card(now, gpu.address), form=form, driver=wanted)
         if plan.blockers:
             tried.append(Attempt(plan, form, plan.blockers[0].title))
             continue
@@ -93,6 +93,14 @@ def escalate(
         blocker = tried[0].plan.blockers[0]
         raise Refused(blocker.title, hint=blocker.remedy)
     said = "; ".join(f"{attempt.form.value}: {attempt.why_not}" for attempt in tried)
+    if not failed.restored:
+        # The next way would begin from a host that nobody knows.
+        raise StepFailed(
+            failed.step, f"the reset was broken off ({said})", restored=False,
+            hint=f"{failed.hint}; then run it again; if that does not help, {COLD_BOOT}"
+            .removeprefix("; "), passed=failed.passed,
+        )  # fmt: skip
     raise StepFailed(
-        failed.step, f"no reset has helped ({said}); {COLD_BOOT}", restored=failed.restored
-    )
+        failed.step, f"no reset has helped ({said}); {COLD_BOOT}", restored=True,
+        passed=failed.passed,
+    )  # fmt: skip

@@ -17,14 +17,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from passthrough.errors import BadJournal, PassthroughError
+from passthrough.errors import BadJournal, Locked, NeedsRoot, PassthroughError
 from passthrough.plan import Plan
 from passthrough.step import State
+from passthrough.waiting import Writer
 
 #: Effects that a reboot undoes are remembered where a reboot forgets too.
 VOLATILE = Path("/run/dgpukit")
 #: Effects that survive a reboot.
 LASTING = Path("/var/lib/dgpukit")
+
+#: Seconds between two looks at a lock.
+_AGAIN = 0.1
+
+#: What the lines of a journal mean. One that knows more may have done what this one cannot undo.
+FORMAT = 1
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -53,7 +60,7 @@ class Record:
         done: whether its effect was verified.
         undone: whether it was taken back.
         why: why it could not be taken back.
-        writer: the process whose write waited in the kernel then; 0 if there was none.
+        writer: the process whose write waited in the kernel then; None if there was none.
     """
 
     step: dict[str, Any]
@@ -63,7 +70,7 @@ class Record:
     done: bool = False
     undone: bool = False
     why: str = ""
-    writer: int = 0
+    writer: Writer | None = None
 
 
 @dataclass(slots=True)
@@ -80,6 +87,7 @@ class Entry:
         outcome: ``done``, ``kept``, ``rolled back``, ``incomplete``; empty while it runs, and
             after a crash.
         held: whether its effect is wanted only while somebody holds it.
+        since: when it began, seconds since that start of the kernel: the clock may be set.
     """
 
     path: Path
@@ -91,6 +99,7 @@ class Entry:
     records: list[Record] = field(default_factory=list)
     outcome: str = ""
     held: bool = False
+    since: float = 0.0
 
     @property
     def open_records(self) -> list[tuple[int, Record]]:
@@ -105,7 +114,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._fd = os.open(path, flags, 0o600)
             self._mend()
         except OSError as error:
             raise _failed(path, error) from None
@@ -127,7 +137,9 @@ class Journal:
         lasting = any(step.lasting for step in plan.steps)
         folder = places.lasting if lasting else places.volatile
         try:
-            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if not folder.is_dir():
+                folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+                _sync(folder.parent)
         except OSError as error:
             raise _failed(folder, error) from None
         numbers = [int(p.stem) for p in folder.glob("*.journal") if p.stem.isdecimal()]
@@ -135,15 +147,12 @@ class Journal:
         journal = cls(path)
         try:
             journal._add(
-                event="plan", title=plan.title, time=time.time(), boot=boot_id(), pid=os.getpid(),
-                keeps=plan.keeps, held=plan.held, steps=[step.as_json() for step in plan.steps],
+                event="plan", format=FORMAT, title=plan.title, time=time.time(), since=_uptime(),
+                boot=boot_id(), pid=os.getpid(), keeps=plan.keeps, held=plan.held,
+                steps=[step.as_json() for step in plan.steps],
             )  # fmt: skip
             # The name too must survive a crash.
-            there = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(there)
-            finally:
-                os.close(there)
+            _sync(folder)
         except BaseException:
             journal.close()
             path.unlink(missing_ok=True)
@@ -180,9 +189,10 @@ class Journal:
         """The step was taken back."""
         self._add(event="undone", step=step)
 
-    def stuck(self, step: int, why: str, writer: int = 0) -> None:
+    def stuck(self, step: int, why: str, writer: Writer | None = None) -> None:
         """The step could not be taken back; `writer` may still be at it."""
-        self._add(event="stuck", step=step, why=why, writer=writer)
+        at_it = {} if writer is None else {"writer": writer.pid, "started": writer.started}
+        self._add(event="stuck", step=step, why=why, **at_it)
 
     def end(self, outcome: str) -> None:
         """The plan is over."""
@@ -193,11 +203,74 @@ class Journal:
         os.close(self._fd)
 
 
+def _sync(folder: Path) -> None:
+    """Let the names in a folder survive a crash."""
+    there = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(there)
+    finally:
+        os.close(there)
+
+
+def _uptime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def _failed(path: Path, error: OSError) -> PassthroughError:
     return PassthroughError(
         f"{path}: the journal cannot be written ({(error.strerror or str(error)).lower()})",
         hint="without a journal nothing is touched; make room, or run it as root",
     )
+
+
+@contextlib.contextmanager
+def locked(folder: Path, *, wait: float = 0) -> Iterator[None]:
+    """Be the only run that changes this host.
+
+    Args:
+        folder: where the lock is.
+        wait: seconds that another one may take to its end.
+
+    Raises:
+        Locked: another one is at work.
+        NeedsRoot: this user may not even try.
+    """
+    path = folder / "lock"
+    try:
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(path, flags, 0o600)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            message = f"changing this machine needs root ({path}: permission denied)"
+            raise NeedsRoot(message, hint="run it with sudo") from None
+        raise PassthroughError(f"{path}: {(error.strerror or '').lower()}") from None
+    try:
+        if not _lock(fd, wait):
+            who = os.read(fd, 64).decode("ascii", "replace").strip() or "unknown"
+            raise Locked(
+                f"another passthrough run is at work (process {who})", hint="wait for its end"
+            ) from None
+        with contextlib.suppress(OSError):  # a full disk: who holds it is only for messages
+            os.ftruncate(fd, 0)
+            os.write(fd, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(fd)
+
+
+def _lock(fd: int, wait: float) -> bool:
+    """Lock a file, and wait for it a while; whether it is ours."""
+    end = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                return False
+            time.sleep(_AGAIN)
+        else:
+            return True
 
 
 @contextlib.contextmanager
@@ -222,7 +295,7 @@ def read_journal(path: Path) -> Entry:
     """What a journal says.
 
     Raises:
-        BadJournal: it was not written by passthrough, or is damaged.
+        BadJournal: it was not written by passthrough, or by a newer one, or is damaged.
     """
     try:
         data = path.read_bytes()
@@ -235,10 +308,15 @@ def read_journal(path: Path) -> Entry:
             event = json.loads(line)
             kind = event["event"]
             if kind == "plan":
+                if event.get("format", FORMAT) > FORMAT:
+                    raise BadJournal(
+                        f"{path}: a newer passthrough has written it",
+                        hint="let that one read it: passthrough recover",
+                    )
                 entry = Entry(
                     path, event["title"], event["time"], event["boot"], event["pid"],
                     event["keeps"], [Record(step) for step in event["steps"]],
-                    held=event.get("held", False),
+                    held=event.get("held", False), since=event.get("since", 0.0),
                 )  # fmt: skip
                 continue
             if kind == "end":
@@ -252,7 +330,8 @@ def read_journal(path: Path) -> Entry:
             elif kind == "undone":
                 record.undone = True
             elif kind == "stuck":
-                record.why, record.writer = event["why"], event.get("writer", 0)
+                record.why, pid = event["why"], event.get("writer", 0)
+                record.writer = Writer(pid, event.get("started", 0)) if pid else None
             # Once something is taken back, it is no longer over.
             _plan_of(entry).outcome = ""
     except (ValueError, KeyError, IndexError, TypeError) as error:

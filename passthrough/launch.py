@@ -10,9 +10,13 @@ from passthrough.detach import AudioPolicy, plan_detach
 from passthrough.journal import VOLATILE
 from passthrough.plan import Plan
 from passthrough.programs import FIRST_SOCKET
-from passthrough.steps import GiveNode, MakeFolder, RunProgram, SetAttribute
+from passthrough.steps import GiveNode, MakeFolder, RunDomain, RunProgram
 from passthrough.steps.mdev import MDEVS
+from passthrough.vm.check import looks_of
+from passthrough.vm.cpus import SYSTEMD, cpu_findings, isolate_steps, pin_steps
+from passthrough.vm.libvirt_findings import domain_findings, domain_notes
 from passthrough.vm.mdev import mdev_findings, mdev_steps
+from passthrough.vm.memory import page_findings, page_steps
 from passthrough.vm.monitor import PATIENCE
 from passthrough.vm.network import bridge_findings, tap_steps, vde_findings, vde_steps
 from passthrough.vm.tpm import tpm_findings, tpm_steps
@@ -23,20 +27,20 @@ if TYPE_CHECKING:
     from passthrough.programs import User
     from passthrough.step import Step
     from passthrough.vm.guest import Guest
+    from passthrough.vm.libvirt import Domain
     from passthrough.vm.qemu import CommandLine
 
 #: Bytes that QEMU pins besides the guest's memory: libvirt's choice too.
 _BESIDES = 1 << 30
-_PAGES = {"2M": ("hugepages-2048kB", 2 << 20), "1G": ("hugepages-1048576kB", 1 << 30)}
 _AUDIO = {
     "pass": AudioPolicy.VFIO_PCI, "vfio-pci": AudioPolicy.VFIO_PCI, "none": AudioPolicy.NONE,
     "pci-stub": AudioPolicy.PCI_STUB,
 }  # fmt: skip
 
 
-def title_of(name: str) -> str:
+def title_of(name: str, *, install: bool = False) -> str:
     """What the run of a guest is called in the journal."""
-    return f"launch {name}"
+    return f"{'install' if install else 'launch'} {name}"
 
 
 def folder_of(name: str) -> str:
@@ -55,6 +59,7 @@ def plan_launch(
     line: CommandLine,
     user: User,
     *,
+    domain: Domain | None = None,
     patience: float = PATIENCE,
     strangers: bool = False,
 ) -> Plan:
@@ -65,6 +70,7 @@ def plan_launch(
         guest: what is to run.
         line: its QEMU command line.
         user: who QEMU is run as.
+        domain: the guest as libvirt's, which then starts QEMU as a user of its own.
         patience: seconds that the guest may take to shut down when it must.
         strangers: whether what else is in the GPU's group goes too.
 
@@ -75,10 +81,10 @@ def plan_launch(
     name, uid = profile.name, user.uid
     logs = folder_of(name)
     steps: list[Step] = []
-    findings = list(_findings(inventory, guest, user))
-    notes: list[str] = list(line.notes)
-    if profile.cpu.isolate:
-        notes.append("cpu.isolate is not carried out: the host's programs stay on all CPUs")
+    findings = list(_findings(inventory, guest, user, domain))
+    # A disk with two writers is lost, and a driver finds no card with another one's ROM.
+    findings += looks_of(guest, inventory, "guest.disks", "guest.rom")
+    notes: list[str] = list(line.notes if domain is None else ())
     device = None if guest.gpu is None else inventory.device(guest.gpu.source)
     if guest.gpu is not None and device is None:
         findings.append(_blocks("launch.no-gpu", f"there is no {guest.gpu.source}",
@@ -89,16 +95,17 @@ def plan_launch(
         steps += detach.steps
         findings += detach.findings
     # Its folder comes early: what is in it goes last.
-    steps.append(MakeFolder(folder_of(name), uid))
-    if device is not None:
+    steps.append(MakeFolder(folder_of(name), uid if domain is None else 0))
+    if device is not None and domain is None:
         steps.append(GiveNode(f"{DEVICES}/{device.address}", uid))
     part = profile.integrated
     if part.mdev and part.address is not None:
         findings += mdev_findings(inventory, part.address, part.mdev, profile.mdev_uuid)
         steps += mdev_steps(part.address, part.mdev, profile.mdev_uuid)
-        steps.append(GiveNode(f"{MDEVS}/{profile.mdev_uuid}", uid))
-    if profile.memory.hugepages != "none":
-        steps += _hugepages(inventory, guest)
+        if domain is None:
+            steps.append(GiveNode(f"{MDEVS}/{profile.mdev_uuid}", uid))
+    findings += page_findings(host, profile.memory)
+    steps += page_steps(host, profile.memory)
     for card in guest.cards:
         network = card.network
         if network.kind == "vde":
@@ -107,12 +114,24 @@ def plan_launch(
         elif network.kind == "tap":
             steps += tap_steps(network.interface, uid)
         elif network.kind == "bridge":
-            findings += bridge_findings(host, network.interface)
+            found = bridge_findings(host, network.interface)
+            # libvirt needs no helper: it is root.
+            findings += [f for f in found if domain is None or f.blocks]
     if profile.tpm.kind == "emulator":
         findings += tpm_findings(host)
-        own = profile.own_folder
-        steps += tpm_steps(name, f"{own}/swtpm.sock", own, uid, logs, version=profile.tpm.version)
-    steps.append(_qemu(guest, line, uid, patience))
+        own, version = profile.own_folder, profile.tpm.version
+        if domain is None:  # libvirt starts it itself
+            steps += tpm_steps(name, f"{own}/swtpm.sock", own, uid, logs, version=version)
+    if domain is None or host.exists(SYSTEMD):
+        steps += isolate_steps(host, profile)
+    if domain is None:
+        steps.append(_qemu(guest, line, uid, patience))
+        steps += pin_steps(host, profile, f"{name}/qemu", monitor_of(name))
+    else:
+        findings += domain_findings(host, guest, domain)
+        notes += (*domain.notes, *domain_notes(host, guest))
+        file = f"{folder_of(name)}/domain.xml"
+        steps.append(RunDomain(name, profile.uuid, file, domain.xml, patience))
     return Plan(title_of(name), tuple(steps), tuple(findings), tuple(notes), keeps=True, held=True)
 
 
@@ -129,20 +148,12 @@ def _qemu(guest: Guest, line: CommandLine, uid: int, patience: float) -> Step:
     )  # fmt: skip
 
 
-def _hugepages(inventory: Inventory, guest: Guest) -> Iterator[Step]:
-    folder, size = _PAGES[guest.profile.memory.hugepages]
-    path = f"/sys/kernel/mm/hugepages/{folder}"
-    need = -(-guest.profile.memory.size // size)
-    free = int(inventory.host.text(f"{path}/free_hugepages") or 0)
-    have = int(inventory.host.text(f"{path}/nr_hugepages") or 0)
-    if free < need:
-        # Memory in one piece is easier to find when caches are small.
-        yield SetAttribute(f"{path}/nr_hugepages", str(have + need - free))
-
-
-def _findings(inventory: Inventory, guest: Guest, user: User) -> Iterator[Finding]:
+def _findings(
+    inventory: Inventory, guest: Guest, user: User, domain: Domain | None
+) -> Iterator[Finding]:
     host, profile = inventory.host, guest.profile
-    if user.uid == 0:
+    yield from cpu_findings(host, profile)
+    if user.uid == 0 and domain is None:
         yield Finding(
             "launch.root", Verdict.FAIL, Severity.WARNING, "QEMU",
             "QEMU would run as root: a guest that breaks out of it has the whole machine", (),

@@ -7,8 +7,8 @@ started it was killed, without a file that could be lost or lie.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import errno
 import os
 import pwd
 import resource
@@ -25,6 +25,9 @@ from passthrough.errors import PassthroughError
 
 #: Names a program of a session: ``win10/qemu``.
 MARK = "DGPUKIT_PROGRAM"
+
+#: A disk, or what a user may have of it, is full.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 #: The first file descriptor of those that a program is given.
 FIRST_SOCKET = 100
@@ -104,6 +107,8 @@ class Running:
 
     async def gone(self, limit: float) -> bool:
         """Wait until it has ended, at most `limit` seconds; whether it has."""
+        import asyncio  # whoever waits for nothing does not load it
+
         loop, over = asyncio.get_running_loop(), asyncio.Event()
         watch = os.dup(self._fd)  # several may wait at a time
         loop.add_reader(watch, over.set)
@@ -163,28 +168,30 @@ def find_running(mark: str) -> tuple[int, ...]:
 
 
 def pin(thread: int, cpus: Sequence[int]) -> None:
-    """Let a thread run on some of the host's CPUs only.
-
-    Raises:
-        PassthroughError: it is gone, or there are no such CPUs.
-    """
-    try:
-        os.sched_setaffinity(thread, cpus)
-    except OSError as error:
-        where = ", ".join(map(str, cpus))
-        raise PassthroughError(
-            f"a CPU of the guest cannot be put on CPU {where}: {error.strerror}"
-        ) from None
-
-
-def pin_all(pid: int, cpus: Sequence[int]) -> None:
-    """The same for all threads that a process has now.
+    """Let a thread run on some of the host's CPUs only. One that has ended needs none.
 
     Raises:
         PassthroughError: there are no such CPUs.
     """
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        pin(int(thread.name), cpus)
+    try:
+        os.sched_setaffinity(thread, cpus)
+    except ProcessLookupError:
+        return
+    except OSError as error:
+        where = ", ".join(map(str, cpus))
+        raise PassthroughError(
+            f"a thread of the guest cannot be put on CPU {where}: {error.strerror}"
+        ) from None
+
+
+def cgroup_of(pid: int) -> str:
+    """The control group of a process or thread, from the root on; empty where it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    # "0::" is that of version 2 (cgroups(7)).
+    return next((line.partition("::")[2] for line in lines if line.startswith("0::")), "")
 
 
 def make_file(path: str, data: bytes | None, user: User, *, anew: bool = False) -> None:
@@ -215,8 +222,57 @@ def make_file(path: str, data: bytes | None, user: User, *, anew: bool = False) 
     except OSError as error:
         raise PassthroughError(
             f"{path}: it cannot be made by {user.name} ({(error.strerror or '').lower()})",
-            hint="the profile's folder must be writable for the user who gets the guest",
+            hint="make room on its disk"
+            if error.errno in _FULL
+            else "the profile's folder must be writable for the user who gets the guest",
         ) from None
+
+
+def run_as(user: User, *argv: str, limit: float = 60.0) -> tuple[int, str]:
+    """Run a short program as a user; its exit status and what it said.
+
+    Raises:
+        PassthroughError: it is not installed, or does not end in time.
+    """
+    root = os.geteuid() == 0
+    path = f"{os.environ.get('PATH', '')}:/usr/local/bin:/usr/bin:/bin".lstrip(":")
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            timeout=limit, check=False, cwd="/", env={"PATH": path, "LC_ALL": "C"},
+            user=user.uid if root else None, group=user.gid if root else None,
+            extra_groups=_groups(user) if root else None,
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise PassthroughError(f"{argv[0]} is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise PassthroughError(f"{argv[0]} did not end within {limit:g} s") from None
+    except OSError as error:
+        raise PassthroughError(f"{argv[0]}: {(error.strerror or '').lower()}") from None
+    return done.returncode, done.stdout.decode("utf-8", "replace").strip()
+
+
+def may_open(user: User, path: str, *, write: bool = False) -> bool:
+    """Whether a user may read a file, or write to it too.
+
+    Raises:
+        PassthroughError: that could not be found out.
+    """
+    signs = ("-r", "-w") if write else ("-r",)
+    return all(run_as(user, "test", sign, path)[0] == 0 for sign in signs)
+
+
+def drop_file(user: User, path: str) -> None:
+    """Remove a file of a user's, as the user.
+
+    Raises:
+        PassthroughError: it cannot be removed.
+    """
+    try:
+        with acting_as((user.uid, user.gid) if os.geteuid() == 0 else None):
+            Path(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise PassthroughError(f"{path}: {(error.strerror or str(error)).lower()}") from None
 
 
 def hold(pid: int) -> Running | None:
@@ -305,10 +361,18 @@ def start(
             )  # fmt: skip
             program.returncode = 0  # it outlives this object, which would complain
             return program.pid
-    except FileNotFoundError:
-        raise PassthroughError(f"{argv[0]} is not installed") from None
     except (OSError, ValueError) as error:
-        raise PassthroughError(f"{argv[0]} cannot be started: {error}") from None
+        if isinstance(error, FileNotFoundError) and error.filename == argv[0]:
+            raise PassthroughError(f"{argv[0]} is not installed") from None
+        raise PassthroughError(f"{argv[0]} cannot be started: {_why(error, argv[0])}") from None
+
+
+def _why(error: Exception, program: str) -> str:
+    """Plain words, with the file where it is not the program's own."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    file = error.filename if error.filename != program else None
+    return f"{error.strerror.lower()} ({file})" if file else error.strerror.lower()
 
 
 def _groups(user: User) -> list[int]:

@@ -195,6 +195,11 @@ class _Planner:
     def _notes(self) -> Iterator[str]:
         if self.form is Form.FULL and BBSWITCH not in self._switches:
             yield "without bbswitch its power is not cut in between"
+        if self._cuts_audio_first:
+            yield (
+                "the audio function goes off before the GPU, where the field reports begin with the"
+                " GPU: without power nvhda could not take it back"
+            )
         if self.form is not Form.FUNCTION and not self.slot.port_is_its_own:
             yield f"{self.slot.port and self.slot.port.address} stays: others are behind it too"
         if self._wanted == "nvidia" and not self._host.has_program(SMI):
@@ -242,6 +247,13 @@ class _Planner:
         if guard:
             yield Guard()
 
+    @property
+    def _cuts_audio_first(self) -> bool:
+        """Whether steps 1 and 2 of the field reports change places."""
+        listed = self.inventory.audio_of(self.slot.gpu) is not None
+        both = {BBSWITCH, NVHDA} <= self._switches.keys()
+        return self.form is Form.FULL and both and listed and self._power is not GpuPower.OFF
+
     def _power_steps(self) -> Iterator[Step]:
         """Steps 1 to 4 of the field reports; of the short form only step 3."""
         if BBSWITCH not in self._switches:
@@ -250,8 +262,7 @@ class _Planner:
             if self._power in (GpuPower.OFF, GpuPower.GONE):
                 yield SetBbswitch(self._gpu, on=True)
             return
-        # The reports switch the GPU off first. The audio function goes first here, while the card
-        # has power, so that every step can be taken back: nvhda finds nothing without power.
+        # The audio function goes first here (see `_notes`), so that every step can be taken back.
         sound = self._audio
         listed = self.inventory.audio_of(self.slot.gpu) is not None
         both = NVHDA in self._switches and sound is not None

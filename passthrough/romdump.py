@@ -28,8 +28,13 @@ if TYPE_CHECKING:
 #: acpi_call's file: a method's name and arguments are written, its result is read.
 ACPI_CALL = "/proc/acpi/call"
 
-#: Bytes asked for at once. acpi_call prints six characters a byte into 4096 (acpi_call.c).
+#: Bytes asked for at once, at most. acpi_call prints six characters a byte into 256 (1.2.2, that of
+#: Debian) or 4096, and cuts off what is more: the first answer shows how much it can.
 _PIECE = 512
+#: Bytes. Nobody's _ROM has to answer more at once (ACPI 6.5, B.3.3), and some keep their ROM so.
+_WINDOW = 4096
+#: Bytes of padding behind the last image after which nothing more is expected.
+_PADDING = 16 << 10
 #: Bytes. No VBIOS has more; a method that never ends is left here.
 _LARGEST = 2 << 20
 
@@ -238,15 +243,15 @@ def read_vfct(host: Host, gpu: PciDevice) -> bytes:
         entries = vfct_entries(parse_rom(data))
     except RomError as error:
         raise Refused(f"{VFCT}: {error.message}", hint=error.hint) from None
-    for entry in entries:
-        own = entry.header
-        same = gpu.ids is not None and (own.vendor_id, own.device_id) == (
-            gpu.ids.vendor, gpu.ids.device,
-        )  # fmt: skip
-        if same:
-            return data[own.rom_offset : own.rom_offset + own.image_length]
+    ids = None if gpu.ids is None else (gpu.ids.vendor, gpu.ids.device)
+    place = (gpu.address.bus, gpu.address.device, gpu.address.function)
+    same = [e.header for e in entries if (e.header.vendor_id, e.header.device_id) == ids]
+    # Of two cards of one kind each has its own; the bus of a single one may have been renumbered.
+    here = [h for h in same if (h.pci_bus, h.pci_device, h.pci_function) == place]
+    for own in here or (same if len(same) == 1 else ()):
+        return data[own.rom_offset : own.rom_offset + own.image_length]
     found = ", ".join(entry.title for entry in entries) or "nothing"
-    raise Refused(f"{VFCT} has no ROM for {gpu.ids}", hint=f"it has: {found}")
+    raise Refused(f"{VFCT} has no ROM for {gpu.ids} at {gpu.address}", hint=f"it has: {found}")
 
 
 def read_method(machine: Machine, gpu: PciDevice) -> bytes:
@@ -256,23 +261,32 @@ def read_method(machine: Machine, gpu: PciDevice) -> bytes:
         Refused: there is no such method, or it gives nothing.
         NeedsRoot: acpi_call wants root.
     """
-    return collect(lambda at, size: _call(machine, f"{gpu.acpi_path}._ROM {at:#x} {size:#x}"))
+    with machine.exchange(ACPI_CALL) as ask:
+
+        def read(at: int, size: int) -> bytes | None:
+            return _buffer(ask(f"{gpu.acpi_path}._ROM {at:#x} {size:#x}"))
+
+        first = read(0, _PIECE)
+        return collect(read, len(first) if first else _PIECE)
 
 
-def _call(machine: Machine, words: str) -> bytes | None:
-    machine.write(ACPI_CALL, words)
-    said = (machine.host.text(ACPI_CALL) or "").strip()
-    if said.startswith("Error"):
-        if "AE_NOT_FOUND" in said:
-            name = words.split(maxsplit=1)[0]
-            raise Refused(f"{name}: the firmware has no such method", hint=f"--via {Via.BAR}")
-        return None
+def _buffer(said: str) -> bytes | None:
+    """What a method gives; None for anything but a buffer.
+
+    Raises:
+        Refused: there is no such method.
+    """
+    if said.startswith("Error") and "AE_NOT_FOUND" in said:
+        raise Refused("the firmware has no method _ROM for it", hint=f"--via {Via.BAR}")
     return parse_result(said)
 
 
 def parse_result(said: str) -> bytes | None:
-    """A buffer as acpi_call prints it: ``{0x55, 0xaa}``; None for what is no buffer."""
-    if not (said.startswith("{") and said.endswith("}")):
+    """A buffer as acpi_call prints it: ``{0x55, 0xaa}``; None for what is no buffer.
+
+    Of one that did not fit there is the beginning, with a comma behind it: ``{0x55, 0xaa,``.
+    """
+    if not said.startswith("{") or said[-1] not in "},":
         return None
     words = said[1:-1].replace(",", " ").split()
     try:
@@ -281,11 +295,12 @@ def parse_result(said: str) -> bytes | None:
         return None
 
 
-def collect(read: Callable[[int, int], bytes | None]) -> bytes:
+def collect(read: Callable[[int, int], bytes | None], most: int = _PIECE) -> bytes:
     """All pieces of a ROM, until one is short, or the ROM's own images end.
 
     Args:
         read: gives at most so many bytes from an offset on, None where there is nothing.
+        most: bytes that it can give at once.
 
     Raises:
         Refused: there is nothing at all.
@@ -293,14 +308,15 @@ def collect(read: Callable[[int, int], bytes | None]) -> bytes:
     whole = bytearray()
     wanted = _LARGEST
     while len(whole) < wanted:
-        piece = read(len(whole), _PIECE)
+        size = min(most, _WINDOW - len(whole) % _WINDOW)
+        piece = read(len(whole), size)
         if not piece:
             break
         whole += piece
-        if len(piece) < _PIECE:
+        if len(piece) < size:
             break
         # Some methods give the last piece, or zeros, for ever.
-        if len(whole) % (1 << 16) == 0 and _complete(bytes(whole)):
+        if len(whole) % _PADDING == 0 and _complete(bytes(whole)):
             break
     if not whole:
         raise Refused("the method _ROM gives nothing", hint=f"--via {Via.BAR}, or --via {Via.VFCT}")
@@ -316,4 +332,4 @@ def _complete(data: bytes) -> bool:
         rom = parse_rom(data)
     except RomError:
         return False
-    return rom.tail is not None and rom.tail.size >= 1 << 16 and not rom.tail.live
+    return rom.tail is not None and rom.tail.size >= _PADDING and not rom.tail.live

@@ -14,30 +14,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from passthrough import programs
-from passthrough.engine import Leftover, Watch, execute, find_kept, take_back
-from passthrough.errors import PassthroughError, Pending, Refused
-from passthrough.journal import Entry, Places, hold, is_held
-from passthrough.launch import folder_of, monitor_of, title_of
+from passthrough.domain import domain_of
+from passthrough.engine import Leftover, Watch, executed, find_kept, find_pending, take_back
+from passthrough.errors import Locked, PassthroughError, Pending, Refused
+from passthrough.journal import Entry, Places, is_held
+from passthrough.launch import title_of
+from passthrough.life import QemuLife
 from passthrough.plan import Plan
-from passthrough.vm.monitor import (
-    PATIENCE,
-    Ending,
-    MonitorError,
-    end_guest,
-    end_program,
-    open_monitor,
-)
+from passthrough.vm.monitor import PATIENCE, Ending, MonitorError
 
 if TYPE_CHECKING:
+    from passthrough.life import Beside, Life, Tell
     from passthrough.machine import Machine
-    from passthrough.vm.monitor import Monitor
-
-#: QEMU's words for a guest that does not run, and what they mean (QEMU, qapi/run-state.json).
-_TROUBLE = {
-    "internal-error": "QEMU has stopped the guest: KVM reports an internal error",
-    "io-error": "the guest is paused: a disk of it cannot be written (is the host's disk full?)",
-    "guest-panicked": "the guest's system has crashed",
-}
 
 #: What ends a session: each asks the guest first, a second one does not wait for it.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -58,21 +46,8 @@ class Outcome:
     left: tuple[Leftover, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Pins:
-    """Which of the host's CPUs a guest runs on.
-
-    Attributes:
-        guest: for each of its CPUs; where nothing is said it may run on all.
-        emulator: for QEMU's other threads; empty for all.
-    """
-
-    guest: tuple[tuple[int, ...], ...] = ()
-    emulator: tuple[int, ...] = ()
-
-
-#: Is told what a user should know while the guest runs.
-Tell = Callable[[str], None]
+#: Seconds that another run, at work when a guest ends, may take before all is given back.
+_OTHERS = 60.0
 
 
 def run_session(
@@ -84,26 +59,51 @@ def run_session(
     watch: Watch,
     undo: Watch,
     tell: Tell,
-    pins: Pins | None = None,
+    beside: Beside | None = None,
     patience: float = PATIENCE,
 ) -> Outcome:
     """Carry a plan of `plan_launch` out, watch the guest to its end, and take all back.
+
+    Args:
+        plan: what makes the guest run.
+        name: of the guest.
+        machine: where it runs.
+        places: where its journal is.
+        watch: is told of each point of the plan.
+        undo: the same while it is taken back.
+        tell: is told what a user should know.
+        beside: what is done by QEMU's monitor when the guest has started, like pressing a key.
+        patience: seconds that the guest may take to shut down when it must.
 
     Raises:
         PassthroughError: as `passthrough.engine.execute`; all was taken back, or it says what not.
     """
     places = places or Places()
-    with _Interruptions() as asked:
-        execute(plan, machine, places, watch=watch)
-        entry = next(e for e in find_kept(places) if e.title == plan.title)
-        with hold(entry.path):
-            tell(f"{name} runs; Ctrl-C asks it to shut down, a second one switches it off")
-            try:
-                ending, crashed = asyncio.run(_attend(name, asked, tell, pins, patience))
-                tell(f"{ending.value}; giving everything back")
-            finally:  # whatever went wrong, the host comes back
-                left = take_back(entry, machine, places, watch=undo)
+
+    def permit() -> None:
+        refuse_running(name, places)  # another may have begun since it was asked for
+
+    with (
+        _Interruptions() as asked,
+        executed(plan, machine, places, watch=watch, permit=permit) as entry,
+    ):
+        if entry is None:
+            raise Refused(f"{name}: there is nothing to run")
+        life = domain_of(entry, machine) or QemuLife(name, beside)
+        tell(f"{name} runs; Ctrl-C asks it to shut down, a second one switches it off")
+        try:
+            ending, crashed = asyncio.run(_attend(life, asked, tell, patience))
+            tell(f"{ending.value}; giving everything back")
+        finally:  # whatever went wrong, the host comes back
+            left = _give_back(entry, machine, places, undo)
     return Outcome(ending, crashed, left)
+
+
+def _give_back(entry: Entry, machine: Machine, places: Places, undo: Watch) -> tuple[Leftover, ...]:
+    try:
+        return take_back(entry, machine, places, watch=undo, wait=_OTHERS)
+    except Locked as locked:
+        return (Leftover("all of it", locked.message),)
 
 
 class _Interruptions:
@@ -130,11 +130,10 @@ class _Interruptions:
 
 
 async def _attend(
-    name: str, asked: _Interruptions, tell: Tell, pins: Pins | None, patience: float
+    life: Life, asked: _Interruptions, tell: Tell, patience: float
 ) -> tuple[Ending, str]:
     """Watch a guest until it ends, by itself or by request."""
-    pids = programs.find_running(f"{name}/qemu")
-    running = programs.hold(pids[0]) if pids else None
+    running = life.hold()
     if running is None:
         return Ending.GONE, ""
     loop, first, second = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
@@ -147,9 +146,7 @@ async def _attend(
 
     asked.wake = lambda: loop.call_soon_threadsafe(look)
     look()
-    path = monitor_of(name)
-    seen: list[str] = []
-    listening = asyncio.ensure_future(_listen(path, running.pid, pins, tell, seen))
+    listening = asyncio.ensure_future(life.listen(tell))
     gone = asyncio.ensure_future(running.gone(float("inf")))
     asking = asyncio.ensure_future(first.wait())
     try:
@@ -159,61 +156,15 @@ async def _attend(
         with contextlib.suppress(asyncio.CancelledError, MonitorError):
             await listening
         if gone.done():
-            return _verdict(name, running, seen)
-        tell(f"asking {name} to shut down, for {patience:g} s at most")
-        return await end_guest(path, running, patience=patience, now=second), ""
+            return await life.verdict(running)
+        tell(f"asking {life.name} to shut down, for {patience:g} s at most")
+        return await life.end(running, patience, second), ""
     finally:
         for task in (gone, asking):
             task.cancel()
         await asyncio.gather(gone, asking, return_exceptions=True)
         asked.wake = lambda: None
         running.close()
-
-
-def _verdict(name: str, running: programs.Running, seen: list[str]) -> tuple[Ending, str]:
-    """Whether QEMU has ended as it should."""
-    if running.status in (0, None) and seen:
-        return Ending.ORDERLY, ""
-    if running.status == 0:
-        return Ending.GONE, ""
-    words = programs.last_words(f"{folder_of(name)}-qemu.log")
-    if running.status is not None and running.status < 0:
-        number = -running.status
-        what = signal.Signals(number).name if number in set(signal.Signals) else str(number)
-        return Ending.KILLED, f"QEMU was ended by {what}" + (f"; it said: {words}" if words else "")
-    return Ending.GONE, f"QEMU ended with status {running.status}: {words}"
-
-
-async def _listen(path: str, pid: int, pins: Pins | None, tell: Tell, seen: list[str]) -> None:
-    """Set what only a running guest can be set, and tell what happens to it."""
-    async with open_monitor(path) as monitor:
-        try:
-            if pins is not None:
-                await pin_guest(monitor, pid, pins)
-        except PassthroughError as error:  # it runs all the same
-            tell(error.message)
-        async for event in monitor.events():
-            if event.name == "SHUTDOWN":
-                seen.append(str(event.data.get("reason")))
-            elif event.name in ("STOP", "GUEST_PANICKED", "BLOCK_IO_ERROR"):
-                status = await monitor.status()
-                if status in _TROUBLE:
-                    tell(_TROUBLE[status])
-
-
-async def pin_guest(monitor: Monitor, pid: int, pins: Pins) -> None:
-    """Put a guest's CPUs, and QEMU's other threads, on CPUs of the host.
-
-    Raises:
-        PassthroughError: there are no such CPUs, or QEMU does not answer.
-    """
-    threads = await monitor.ask("query-cpus-fast")
-    if pins.emulator:
-        programs.pin_all(pid, pins.emulator)
-    for thread in threads:
-        number = int(thread["cpu-index"])
-        if number < len(pins.guest) and pins.guest[number]:
-            programs.pin(int(thread["thread-id"]), pins.guest[number])
 
 
 def stop_session(
@@ -241,8 +192,11 @@ def stop_session(
     if entry is None:
         raise PassthroughError(f"{name} does not run", hint="passthrough history")
     if not is_held(entry.path):
-        for pid in programs.find_running(f"{name}/qemu") if now else ():
-            end_program(monitor_of(name), programs.hold(pid), 0)
+        life = domain_of(entry, machine) or QemuLife(name)
+        guest = life.hold() if now else None
+        if guest is not None:
+            asyncio.run(life.end(guest, 0))
+            guest.close()
         return take_back(entry, machine, places)
     running = programs.hold(entry.pid)
     if running is not None:
@@ -280,8 +234,6 @@ def refuse_running(name: str, places: Places) -> None:
 
 def find_session(name: str, places: Places) -> Entry | None:
     """The run of a guest that is not over; None if there is none."""
-    from passthrough.engine import find_pending
-
-    wanted = title_of(name)
+    wanted = (title_of(name), title_of(name, install=True))
     both = (*find_kept(places), *find_pending(places))
-    return next((entry for entry in both if entry.title == wanted), None)
+    return next((entry for entry in both if entry.title in wanted), None)

@@ -70,7 +70,7 @@ def detach(
 
     Fails (1) where something stands in the way: a program that uses it, a stranger in its group.
     """
-    from diag.gpu import pick_gpu
+    from passthrough.card import pick_card
     from passthrough.detach import AudioPolicy, plan_detach
     from passthrough.errors import Refused
 
@@ -80,7 +80,7 @@ def detach(
         raise typer.BadParameter("an option of vfio-pci is NAME=VALUE")
     with answering(as_json):
         machine = inventory_of(root)
-        gpu = pick_gpu(machine, wanted)
+        gpu = pick_card(machine, wanted)
         if not dry_run and _entry(gpu) is not None:
             raise Refused(f"{gpu.address} is detached already", hint="passthrough reattach")
         policy = AudioPolicy(audio.value)
@@ -99,14 +99,14 @@ def reattach(
 
     Fails (1) while a guest has it, (5) where something could not be put back.
     """
-    from diag.gpu import pick_gpu
+    from passthrough.card import pick_card
     from passthrough.detach import plan_reattach
 
     only_to_look(root, dry_run=dry_run)
     wanted = _address(card)
     with answering(as_json):
         machine = inventory_of(root)
-        gpu = pick_gpu(machine, wanted)
+        gpu = pick_card(machine, wanted)
         entry = _entry(gpu, quiet=dry_run) if root is None else None
         if entry is None:
             plan = plan_reattach(machine, gpu)

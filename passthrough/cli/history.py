@@ -10,6 +10,7 @@ from passthrough.cli.outcome import (
     CHANGED,
     DryRun,
     answering,
+    complain,
     leftovers,
     places,
     this_machine,
@@ -38,27 +39,31 @@ def history(ctx: typer.Context, as_json: Json = False) -> None:
 def recover(ctx: typer.Context, dry_run: DryRun = False, as_json: Json = False) -> None:
     """Put this machine back after a run that crashed or failed half-way.
 
-    Fails (5) where something could not be put back.
+    Fails (5) where something could not be put back, (3) where a journal cannot be read.
     """
-    from passthrough.engine import find_pending, take_back
+    from passthrough.engine import find_unfinished, take_back
     from passthrough.render.history import recover_text, run_record, step_name
 
-    style, left = style_of(ctx), list["Leftover"]()
+    style, left, status = style_of(ctx), list["Leftover"](), 0
     with answering(as_json):
-        pending = find_pending(places())
+        pending, damaged = find_unfinished(places())
         if not dry_run:
             for entry in pending:
                 names = [step_name(record) for record in entry.records]
                 left += take_back(entry, this_machine(), places(), watch=watched(names))
+    errors = [{"error": error.message, "hint": error.hint} for error in damaged]
     if as_json:
         print_json(
             {
                 "runs": [run_record(entry) for entry in pending],
                 "outcome": "planned" if dry_run else "incomplete" if left else "done",
                 "left": leftovers(left),
+                "damaged": errors,
             }
         )
-    else:
+    elif pending or not damaged:
         say(recover_text(pending, left, style, dry_run=dry_run))
-    if left:
-        raise typer.Exit(CHANGED)
+    for error in damaged:
+        status = complain(error)
+    if left or status:
+        raise typer.Exit(CHANGED if left else status)

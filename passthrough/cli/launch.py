@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +16,7 @@ from passthrough.cli.outcome import (
     progress,
     this_machine,
 )
+from passthrough.cli.profile import Name, offered, profile_of, reporting
 from passthrough.cli.root import Root, inventory_of, only_to_look
 from romkit.cli.options import Json
 from romkit.cli.status import BLOCKED
@@ -25,19 +25,21 @@ from romkit.cli.terminal import print_json, say, shown, style_of
 if TYPE_CHECKING:
     from diag.inventory import Inventory
     from passthrough.engine import Leftover
+    from passthrough.life import Beside
     from passthrough.plan import Plan
     from passthrough.programs import User
     from passthrough.session import Outcome
     from passthrough.vm.guest import Guest
     from passthrough.vm.profile import Profile
 
-Name = Annotated[
-    str,
-    typer.Argument(
-        metavar="NAME|PROFILE",
-        help="A profile's file, or its name below ~/.config/dgpukit.",
-        show_default=False,
+As = Annotated[
+    str | None,
+    typer.Option(
+        "--user", help="Who QEMU is run as; without it who has called sudo.", show_default=False
     ),
+]
+Strangers = Annotated[
+    bool, typer.Option("--with-strangers", help="Take what else is in the GPU's group along.")
 ]
 Patience = Annotated[
     float, typer.Option(min=0, help="Seconds that the guest may take to shut down.")
@@ -47,18 +49,14 @@ Patience = Annotated[
 def launch(
     ctx: typer.Context,
     profile: Name,
-    install: Annotated[
-        bool, typer.Option("--install", help="Start from the installation medium.")
-    ] = False,
-    user: Annotated[
-        str | None,
-        typer.Option(
-            help="Who QEMU is run as; without it who has called sudo.", show_default=False
-        ),
-    ] = None,
+    user: As = None,
     patience: Patience = 60,
-    with_strangers: Annotated[
-        bool, typer.Option("--with-strangers", help="Take what else is in the GPU's group along.")
+    with_strangers: Strangers = False,
+    qemu: Annotated[
+        bool, typer.Option("--qemu", help="Start QEMU ourselves, not as root: the default.")
+    ] = False,
+    libvirt: Annotated[
+        bool, typer.Option("--libvirt", help="Let libvirt run it: for virsh and virt-manager.")
     ] = False,
     dry_run: DryRun = False,
     root: Root = None,
@@ -71,34 +69,61 @@ def launch(
     """
     from passthrough.launch import plan_launch
     from passthrough.programs import find_user
-    from passthrough.session import Pins, refuse_running, run_session
+    from passthrough.session import refuse_running
     from passthrough.vm.guest import read_guest
+    from passthrough.vm.libvirt import build_domain
     from passthrough.vm.qemu import build_argv
 
+    if qemu and libvirt:
+        raise typer.BadParameter("--qemu and --libvirt: only one of them can run it")
     only_to_look(root, dry_run=dry_run)
-    with answering(as_json):
+    with reporting(as_json):
         owner = find_user(user)
-        read = _read_profile(profile, owner)
+        read = profile_of(profile, owner)
         if not dry_run:
             refuse_running(read.name, places())
-            _prepare(read)
+            prepare(read)
         machine = inventory_of(root)
-        guest = read_guest(read, machine, install=install)
+        guest = read_guest(read, machine)
         line = build_argv(guest)
-        plan = plan_launch(machine, guest, line, owner, patience=patience, strangers=with_strangers)
+        domain = build_domain(guest) if libvirt else None
+        plan = plan_launch(
+            machine, guest, line, owner, domain=domain, patience=patience,
+            strangers=with_strangers,
+        )  # fmt: skip
         if dry_run or plan.blockers:
             carry_out(ctx, plan, dry_run=dry_run, as_json=as_json)
-        _make_files(machine, guest, owner)
-        shows, pins = progress(plan), Pins(read.cpu.pin, read.cpu.emulator)
-        outcome = run_session(
-            plan, read.name, this_machine(), places(), watch=shows, undo=shows,
-            tell=lambda text: say(f"passthrough: {shown(text)}", err=True), pins=pins,
-            patience=patience,
-        )  # fmt: skip
-    _report(ctx, plan, outcome, as_json=as_json)
+        outcome = run_guest(plan, machine, guest, owner, patience=patience)
+    report(ctx, plan, outcome, as_json=as_json)
 
 
-def _report(ctx: typer.Context, plan: Plan, outcome: Outcome, *, as_json: bool) -> None:
+def run_guest(
+    plan: Plan,
+    machine: Inventory,
+    guest: Guest,
+    owner: User,
+    *,
+    patience: float,
+    beside: Beside | None = None,
+) -> Outcome:
+    """Make a guest's files, carry its plan out, and stay with it to its end.
+
+    Raises:
+        PassthroughError: it does not run; all was taken back, or it says what not.
+    """
+    from passthrough.session import run_session
+
+    make_files(machine, guest, owner)
+    shows = progress(plan)
+    return run_session(
+        plan, guest.profile.name, this_machine(), places(), watch=shows, undo=shows,
+        tell=lambda text: say(f"passthrough: {shown(text)}", err=True), beside=beside,
+        patience=patience,
+    )  # fmt: skip
+
+
+def report(ctx: typer.Context, plan: Plan, outcome: Outcome, *, as_json: bool) -> None:
+    """Say how a guest's session has ended; the exit status follows from it."""
     style = style_of(ctx)
     if as_json:
         print_json({**plan.as_json(), "ending": outcome.ending.name.lower(),
@@ -116,14 +141,23 @@ def _report(ctx: typer.Context, plan: Plan, outcome: Outcome, *, as_json: bool) 
         raise typer.Exit(BLOCKED)
 
 
-def _prepare(profile: Profile) -> None:
-    """What the profile wants done with the card before, each a run of its own."""
+def prepare(profile: Profile) -> None:
+    """What the profile wants done with the card before, each a run of its own.
+
+    Raises:
+        BadProfile: the guest cannot be made here; the card was not touched.
+        PassthroughError: it does not work.
+    """
     from diag.gpu import pick_gpu
     from passthrough.engine import execute
     from passthrough.power.plan import plan_power
     from passthrough.refresh import plan_refresh
     from passthrough.reset import plan_reset
+    from passthrough.vm.guest import read_guest
+    from passthrough.vm.qemu import build_argv
 
+    if profile.gpu.prepare:
+        build_argv(read_guest(profile, inventory_of()))
     for what in profile.gpu.prepare:
         inventory = inventory_of()
         if what == "power":
@@ -134,41 +168,27 @@ def _prepare(profile: Profile) -> None:
         execute(plan, this_machine(), places(), watch=progress(plan))
 
 
-def _make_files(machine: Inventory, guest: Guest, owner: User) -> None:
+def make_files(machine: Inventory, guest: Guest, owner: User) -> None:
     """The VM's own files, as its owner's."""
     from passthrough.programs import make_file
 
-    make_file(f"{guest.profile.own_folder}/.", None, owner)
+    make_file(f"{guest.profile.own_folder}/swtpm.sock", None, owner)  # its folder
     for file in guest.files:
         data = machine.host.data(file.copy_of) if file.copy_of else file.data
         make_file(file.path, data, owner, anew=file.anew)
 
 
-def _read_profile(text: str, owner: User) -> Profile:
-    """A profile by its file or its name.
-
-    Raises:
-        PassthroughError: there is none, or it is wrong.
-    """
-    from passthrough.errors import PassthroughError
-    from passthrough.vm.parse import parse_profile
-
-    path = Path(text)
-    if "/" not in text and not text.endswith(".toml"):
-        path = Path(owner.home, ".config", "dgpukit", f"{text}.toml")
-    try:
-        read = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise PassthroughError(f"{shown(path)}: no text in UTF-8") from None
-    except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise PassthroughError(f"{shown(path)}: {why}", hint="name a profile's file") from None
-    return parse_profile(read, file=str(path), folder=str(path.resolve().parent))
-
-
 def stop(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="Of the guest.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|PROFILE",
+            help="Of the guest, or its profile.",
+            show_default=False,
+            autocompletion=offered,
+        ),
+    ],
     now: Annotated[
         bool, typer.Option("--now", help="Switch it off: the guest is not asked.")
     ] = False,
@@ -179,6 +199,7 @@ def stop(
 
     left: tuple[Leftover, ...]
     with answering(as_json):
+        name = _name_of(name)
         left = stop_session(name, this_machine(), places(), now=now)
     if as_json:
         print_json({"name": name, "left": leftovers(left)})
@@ -190,3 +211,24 @@ def stop(
             say(f"  {part.name}: {part.why}")
     if left:
         raise typer.Exit(CHANGED)
+
+
+def _name_of(text: str) -> str:
+    """The guest that is meant: one that runs under this name, or the one of this profile.
+
+    Raises:
+        PassthroughError: it is a file that cannot be read.
+    """
+    from passthrough.errors import PassthroughError
+    from passthrough.programs import find_user
+    from passthrough.session import find_session
+    from passthrough.vm.profile_file import is_name, read_profile
+
+    if is_name(text) and find_session(text, places()) is not None:
+        return text
+    try:
+        return read_profile(text, find_user()).name
+    except PassthroughError:
+        if is_name(text):  # nothing runs under it, and that is what will be said
+            return text
+        raise

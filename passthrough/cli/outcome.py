@@ -57,6 +57,8 @@ def complain(err: DiagError, *, as_json: bool = False) -> int:
         say("  everything was put back: this machine is as it was before", err=True)
     elif status == CHANGED:
         say("  this machine is changed", err=True)
+    for name in err.passed if isinstance(err, StepFailed) else ():
+        say(f"  not undone, as its plan said: {shown(name)}", err=True)
     if err.hint:
         say(f"  try: {shown(err.hint)}", err=True)
     return status
@@ -85,7 +87,7 @@ def this_machine() -> Machine:
     from diag.host import Host
     from passthrough.machine import Machine
 
-    return Machine(Host())
+    return Machine(Host(), tell=lambda text: say(f"passthrough: {shown(text)}", err=True))
 
 
 def carry_out(

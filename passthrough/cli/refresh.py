@@ -17,12 +17,12 @@ def refresh(
     as_json: Json = False,
 ) -> None:
     """Let NVIDIA's driver on the host set the GPU up anew, so that a guest's driver takes it."""
-    from diag.gpu import pick_gpu
+    from passthrough.card import pick_card
     from passthrough.refresh import plan_refresh
 
     only_to_look(root, dry_run=dry_run)
     wanted = address_of(address)
     with answering(as_json):
         machine = inventory_of(root)
-        plan = plan_refresh(machine, pick_gpu(machine, wanted))
+        plan = plan_refresh(machine, pick_card(machine, wanted))
         carry_out(ctx, plan, dry_run=dry_run, as_json=as_json)

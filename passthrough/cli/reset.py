@@ -47,7 +47,7 @@ def reset(
 
     Fails (1) where something stands in the way, (4) where nothing has helped.
     """
-    from diag.gpu import pick_gpu
+    from passthrough.card import pick_card
     from passthrough.reset import Form, plan_reset
 
     if short and full:
@@ -58,7 +58,7 @@ def reset(
         if short or full:
             machine = inventory_of(root)
             form = Form.SHORT if short else Form.FULL
-            plan = plan_reset(machine, pick_gpu(machine, wanted), form=form, driver=driver)
+            plan = plan_reset(machine, pick_card(machine, wanted), form=form, driver=driver)
             carry_out(ctx, plan, dry_run=dry_run, as_json=as_json)
         elif dry_run:
             from passthrough.escalation import plan_escalation

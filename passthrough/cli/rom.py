@@ -64,13 +64,13 @@ def dump(
 
     Fails (1) and writes nothing where what is read is no whole ROM, or only the firmware's copy.
     """
-    from diag.gpu import pick_gpu
+    from passthrough.card import pick_card
     from passthrough.romdump import Via, choose_via, plan_dump
 
     wanted = address_of(address)
     with answering(as_json):
         machine = inventory_of()
-        gpu = pick_gpu(machine, wanted)
+        gpu = pick_card(machine, wanted)
         source = choose_via(machine, gpu) if via is Source.AUTO else Via(via.value)
         plan = plan_dump(machine, gpu, source)
         if dry_run or plan.blockers:
@@ -98,13 +98,16 @@ def dump(
 
 def _read(machine: Inventory, gpu: PciDevice, via: Via) -> Dump:
     from passthrough.engine import execute
+    from passthrough.journal import locked
     from passthrough.romdump import Via, finish, plan_dump, read_method, read_vfct
 
     host = this_machine()
     if via is Via.VFCT:
         data = read_vfct(machine.host, gpu)
     elif via is Via.ACPI:
-        data = read_method(host, gpu)
+        # acpi_call has one result for everybody.
+        with locked(places().volatile):
+            data = read_method(host, gpu)
     else:
         plan = plan_dump(machine, gpu, via)
         execute(plan, host, places(), watch=progress(plan))

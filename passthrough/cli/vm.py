@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from passthrough.cli.outcome import answering
+from passthrough.cli.profile import Name, profile_of, reporting, text_of
 from passthrough.cli.root import Root, inventory_of
 from romkit.cli.options import Force, Json
-from romkit.cli.status import BAD_INPUT, BLOCKED
+from romkit.cli.status import BLOCKED
 from romkit.cli.terminal import print_json, say, shown, style_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from passthrough.vm.capabilities import Capabilities
     from passthrough.vm.guest import Guest, OwnFile
-    from passthrough.vm.profile import Profile
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Profiles of VMs, and what becomes of them."
 )
 
-ProfileFile = Annotated[
-    Path, typer.Argument(metavar="PROFILE", help="The profile (TOML).", readable=False)
-]
 Output = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="FILE", help="Where to.", show_default=False),
@@ -56,10 +52,13 @@ def new(
     output: Output = None,
     force: Force = False,
 ) -> None:
-    """Write a profile in which every key stands with what it does. NAME.toml unless told."""
+    """Write a profile in which every key stands with what it does: ~/.config/dgpukit/NAME.toml."""
     from diag.cli.output import write_output
     from passthrough.cli.root import address_of
+    from passthrough.errors import PassthroughError
+    from passthrough.programs import find_user, make_file
     from passthrough.vm.kinds import NAME, Wrong
+    from passthrough.vm.profile_file import named_profile
     from passthrough.vm.template import example_names, example_text, renamed, template_text
 
     try:
@@ -70,15 +69,23 @@ def new(
         raise typer.BadParameter(f"no example {like}: there are {', '.join(example_names())}")
     address = address_of(gpu)
     text = renamed(example_text(like), name) if like else template_text(name, address)
-    place = output or Path(f"{name}.toml")
-    write_output(place, text.encode(), force=force)
-    if str(place) != "-":
+    if output is not None:
+        write_output(output, text.encode(), force=force)
+        if str(output) != "-":
+            say(shown(output))
+        return
+    with answering():
+        owner = find_user()
+        place = named_profile(name, owner)
+        if place.exists() and not force:
+            raise PassthroughError(f"{place}: exists already", hint="another name, or --force")
+        make_file(str(place), text.encode(), owner, anew=True)
         say(shown(place))
 
 
 @app.command()
 def argv(
-    path: ProfileFile,
+    profile: Name,
     install: Install = False,
     root: Root = None,
     files: Files = False,
@@ -87,8 +94,8 @@ def argv(
     """Print QEMU's command line. Fails (3) where this QEMU would not take it."""
     from passthrough.vm.qemu import build_argv
 
-    with _reporting(as_json):
-        guest, known = _guest(path, root, install=install)
+    with reporting(as_json):
+        guest, known = _guest(profile, root, install=install)
         line = build_argv(guest, known)
     if files:
         _write(line.files, root)
@@ -101,7 +108,7 @@ def argv(
 
 @app.command()
 def xml(
-    path: ProfileFile,
+    profile: Name,
     install: Install = False,
     root: Root = None,
     files: Files = False,
@@ -111,8 +118,8 @@ def xml(
     from passthrough.vm.libvirt import build_domain
     from passthrough.vm.qemu import build_argv
 
-    with _reporting(as_json):
-        guest, known = _guest(path, root, install=install)
+    with reporting(as_json):
+        guest, known = _guest(profile, root, install=install)
         build_argv(guest, known)  # what QEMU would not take, it would not take from libvirt
         domain = build_domain(guest)
     if files:
@@ -132,7 +139,7 @@ def xml(
 @app.command()
 def check(
     ctx: typer.Context,
-    path: ProfileFile,
+    profile: Name,
     install: Install = False,
     root: Root = None,
     as_json: Json = False,
@@ -142,13 +149,13 @@ def check(
     from passthrough.vm.check import check_profile
     from romkit.finding import blocking
 
-    with _reporting(as_json):
-        profile = _profile(path)
-        findings = check_profile(profile, inventory_of(root).host, install=install).findings
+    with reporting(as_json):
+        read = profile_of(profile)
+        findings = check_profile(read, inventory_of(root).host, install=install).findings
     if as_json:
-        print_json({"profile": profile.name, "findings": [f.as_json() for f in findings]})
+        print_json({"profile": read.name, "findings": [f.as_json() for f in findings]})
     else:
-        say(report_text(profile.name, findings, style_of(ctx)))
+        say(report_text(read.name, findings, style_of(ctx)))
     if blocking(findings):
         raise typer.Exit(BLOCKED)
 
@@ -171,8 +178,8 @@ def import_(
     from diag.cli.output import write_output
     from passthrough.vm.imported import import_vm
 
-    with _reporting(as_json):
-        text = _text(path, "description of a VM")
+    with reporting(as_json):
+        text = text_of(path, "description of a VM")
         # The profile names files as its folder sees them.
         name = _name_of(path)
         made = import_vm(text, name=name, folder=str((output or path).absolute().parent))
@@ -191,59 +198,11 @@ def _name_of(path: Path) -> str:
     return plain[:64] or "imported"
 
 
-@contextlib.contextmanager
-def _reporting(as_json: bool) -> Iterator[None]:
-    """A profile's mistakes end the command (3), a line for each."""
-    from passthrough.vm.problem import BadProfile
-
-    with answering(as_json):
-        try:
-            yield
-        except BadProfile as bad:
-            if as_json:
-                problems = [problem.as_json() for problem in bad.problems]
-                print_json({"error": f"{bad.file} is no profile for here", "hint": bad.hint,
-                            "problems": problems, "status": BAD_INPUT})  # fmt: skip
-            for problem in bad.problems:
-                say(f"passthrough: {shown(problem.text(bad.file))}", err=True)
-            if bad.hint:
-                say(f"  try: {shown(bad.hint)}", err=True)
-            raise typer.Exit(BAD_INPUT) from None
-
-
-def _text(path: Path, kind: str) -> str:
-    """An input as text.
-
-    Raises:
-        DiagError: it cannot be read, or is no text.
-    """
-    from diag.errors import DiagError
-    from romkit.cli.files import bounded, input_name, opened
-
-    name = input_name(path)
-    try:
-        with opened(path) as stream:
-            return bounded(stream, kind).decode("utf-8-sig")
-    except OSError as err:
-        hint = "passthrough vm new NAME" if isinstance(err, FileNotFoundError) else ""
-        raise DiagError(f"{name}: {(err.strerror or str(err)).lower()}", hint=hint) from None
-    except UnicodeDecodeError as err:
-        raise DiagError(f"{name}: no UTF-8 text: byte {err.start:#x}") from None
-
-
-def _profile(path: Path) -> Profile:
-    from passthrough.vm.parse import parse_profile
-    from romkit.cli.files import input_name, is_standard
-
-    folder = Path.cwd() if is_standard(path) else path.absolute().parent
-    return parse_profile(_text(path, "profile"), file=input_name(path), folder=str(folder))
-
-
-def _guest(path: Path, root: Path | None, *, install: bool) -> tuple[Guest, Capabilities]:
+def _guest(name: str, root: Path | None, *, install: bool) -> tuple[Guest, Capabilities]:
     from passthrough.vm.capabilities import Capabilities
     from passthrough.vm.guest import read_guest
 
-    profile, machine = _profile(path), inventory_of(root)
+    profile, machine = profile_of(name), inventory_of(root)
     known = Capabilities(machine.host)
     return read_guest(profile, machine, install=install, capabilities=known), known
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from diag.device import DEVICES
-from diag.gpu import pick_gpu
 from diag.power import BBSWITCH, NVHDA, GpuPower, read_power, read_switch
+from passthrough.card import pick_card
 from passthrough.plan import Plan
 from passthrough.power.findings import off_findings, on_findings, sleep_findings
 from passthrough.power.model import NVHDA as AUDIO_SWITCH
@@ -44,10 +44,10 @@ def plan_power(
         audio: whether its audio function is switched too.
 
     Raises:
-        NoGpu: there is no such GPU.
+        NoGpu, Refused: there is no such GPU, or more than one.
         Unreadable: its power cannot be known.
     """
-    gpu = pick_gpu(machine, address)
+    gpu = pick_card(machine, address)
     title = f"switch {gpu.address} {'on' if on else 'off'}"
     if read_switch(machine, BBSWITCH) is None:
         return _by_kernel(machine, gpu, title, on=on, audio=audio)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from passthrough.step import Step
+from passthrough.steps.affinity import PinGuest
 from passthrough.steps.attribute import SetAttribute
 from passthrough.steps.bbswitch import SetBbswitch
+from passthrough.steps.cpuset import AllowCpus, EnableController, EnterScope, MakePartition
+from passthrough.steps.domain import RunDomain
 from passthrough.steps.driver import Bind, Unbind
 from passthrough.steps.folder import MakeFolder
-from passthrough.steps.framebuffer import ReleaseFramebuffer
+from passthrough.steps.framebuffer import ReleaseConsole, ReleaseFramebuffer
 from passthrough.steps.guard import Guard
+from passthrough.steps.hugepages import SetPagesApart
+from passthrough.steps.image import CreateImage
 from passthrough.steps.mdev import CreateMdev
 from passthrough.steps.module import LoadModule, UnloadModule, load_vfio
 from passthrough.steps.nvhda import SetNvhda
@@ -24,18 +29,20 @@ from passthrough.steps.tap import MakeTap
 from passthrough.steps.unit import RunUnit
 
 __all__ = [
-    "KINDS", "AwaitPower", "Bind", "Confirm", "CreateMdev", "GiveNode", "Guard", "LoadModule",
-    "MakeFolder", "MakeTap", "PersistenceOff", "Probe", "ReadRom", "RefreshGpu",
-    "ReleaseFramebuffer", "Remove", "Rescan", "ResetDevice", "RunProgram", "RunUnit",
-    "SetAttribute", "SetBbswitch", "SetNvhda", "SetPowerControl", "Unbind", "UnloadModule",
-    "load_vfio",
+    "KINDS", "AllowCpus", "AwaitPower", "Bind", "Confirm", "CreateImage", "CreateMdev",
+    "EnableController", "EnterScope", "GiveNode", "Guard", "LoadModule", "MakeFolder",
+    "MakePartition", "MakeTap", "PersistenceOff", "PinGuest", "Probe", "ReadRom", "RefreshGpu",
+    "ReleaseConsole", "ReleaseFramebuffer", "Remove", "Rescan", "ResetDevice", "RunDomain",
+    "RunProgram", "RunUnit", "SetAttribute", "SetBbswitch", "SetNvhda", "SetPagesApart",
+    "SetPowerControl", "Unbind", "UnloadModule", "load_vfio",
 ]  # fmt: skip
 
 _STEPS: tuple[type[Step], ...] = (
-    AwaitPower, Bind, Confirm, CreateMdev, GiveNode, Guard, LoadModule, MakeFolder, MakeTap,
-    PersistenceOff, Probe, ReadRom, RefreshGpu, ReleaseFramebuffer, Remove, Rescan, ResetDevice,
-    RunProgram, RunUnit, SetAttribute, SetBbswitch, SetNvhda, SetPowerControl, Unbind,
-    UnloadModule,
+    AllowCpus, AwaitPower, Bind, Confirm, CreateImage, CreateMdev, EnableController, EnterScope,
+    GiveNode, Guard, LoadModule, MakeFolder, MakePartition, MakeTap, PersistenceOff, PinGuest,
+    Probe, ReadRom, RefreshGpu, ReleaseConsole, ReleaseFramebuffer, Remove, Rescan, ResetDevice,
+    RunDomain, RunProgram, RunUnit, SetAttribute, SetBbswitch, SetNvhda, SetPagesApart,
+    SetPowerControl, Unbind, UnloadModule,
 )  # fmt: skip
 
 #: What journals may name.

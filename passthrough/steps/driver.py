@@ -20,6 +20,13 @@ DRIVERS = "/sys/bus/pci/drivers"
 LOOPING = ("nvidia",)
 
 
+#: Seconds that a driver may take for a function after its probe has returned: one that waits for
+#: another driver is asked again when that one is there (drivers/base/dd.c, deferred probe).
+PATIENCE = 1.0
+#: Seconds that udev may take to give a new node its owner.
+UDEV_PATIENCE = 10.0
+
+
 def driver_of(host: Host, address: str) -> str | None:
     """The driver that has a function."""
     return host.link(f"{DEVICES}/{address}/driver")
@@ -75,10 +82,27 @@ def give(machine: Machine, address: str, driver: str | None) -> None:
     if before != driver:
         machine.write(override, driver)
     try:
-        machine.write("/sys/bus/pci/drivers_probe", address)
+        _probe(machine, address, driver)
     finally:
         if before != driver:
             machine.write(override, before)
+
+
+def _probe(machine: Machine, address: str, driver: str) -> None:
+    """Let the kernel ask a driver, and wait until it has the function."""
+    host = machine.host
+    group = host.link(f"{DEVICES}/{address}/iommu_group")
+    node = f"/dev/vfio/{group}"
+    new = [] if group is None or not driver.startswith("vfio") or host.exists(node) else [group]
+    with host.uevents("pci", "vfio") as uevents:
+        machine.write("/sys/bus/pci/drivers_probe", address)
+        if not uevents.until(lambda: driver_of(host, address) == driver, PATIENCE, ask=machine.ask):
+            return
+        # A rule that gives the group's node to somebody would undo what is done to it next.
+        if new and host.exists(node):
+            uevents.until(
+                lambda: uevents.settled(*new, subsystem="vfio"), UDEV_PATIENCE, ask=machine.ask
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from passthrough.machine import Machine
 
 
+#: Seconds. What a driver has to do before it lets go of a card takes a few; more is a hang.
+UNLOAD_LIMIT = 20.0
+#: Seconds that a module may take to start: udev may be loading it at this very moment.
+PATIENCE = 5.0
+
+
 def folder_of(module: str) -> str:
     """Where sysfs has a module: ``-`` and ``_`` are the same in module names."""
     return f"/sys/module/{module.replace('-', '_')}"
@@ -25,6 +31,14 @@ def folder_of(module: str) -> str:
 def is_loaded(host: Host, module: str) -> bool:
     """Whether a module is in the kernel, loaded or built in."""
     return host.exists(folder_of(module))
+
+
+def is_live(host: Host, module: str) -> bool:
+    """Whether a module has started: its folder is there before its drivers are.
+
+    One that is built in has no ``initstate`` (Linux, kernel/module/sysfs.c).
+    """
+    return is_loaded(host, module) and host.text(f"{folder_of(module)}/initstate") in (None, "live")
 
 
 def devices_of(host: Host, module: str) -> list[str]:
@@ -76,23 +90,44 @@ class LoadModule(Step):
 
     def apply(self, machine: Machine) -> None:
         """Load it."""
-        if not is_loaded(machine.host, self.module):
-            machine.must_run("modprobe", self.module, *self.options)
+        host = machine.host
+        with host.uevents("module") as uevents:
+            if not is_loaded(host, self.module):
+                machine.must_run("modprobe", self.module, *self.options)
+            # One that never came is not waited for: modprobe has said that all is well.
+            uevents.until(
+                lambda: not is_loaded(host, self.module) or is_live(host, self.module),
+                PATIENCE, ask=machine.ask,
+            )  # fmt: skip
 
     def verify(self, host: Host) -> str:
         """Whether it is there: an `install` line in modprobe.d may have done nothing."""
-        return "" if is_loaded(host, self.module) else "it is not loaded"
+        if not is_loaded(host, self.module):
+            return "it is not loaded"
+        late = f"it has not started within {PATIENCE:g} s: its start hangs in the kernel"
+        return "" if is_live(host, self.module) else late
 
     def restore(self, machine: Machine, before: State) -> None:
         """Unload it, with what came along and nobody else uses."""
         if before["loaded"]:
             return
-        if is_loaded(machine.host, self.module):
-            machine.must_run("modprobe", "-r", self.module)
-        for module in self.along:
-            unused = machine.host.text(f"{folder_of(module)}/refcnt") == "0"
-            if module not in before["along"] and unused:
-                machine.run("modprobe", "-r", module)
+        host = machine.host
+        # All at once: each run of modprobe reads its lists anew.
+        own = [self.module] if is_loaded(host, self.module) else []
+        names = [*own, *self._unused(host, before)]
+        if names:
+            machine.run("modprobe", "-r", *names, limit=UNLOAD_LIMIT)
+        if is_loaded(host, self.module):
+            # Alone, so that it says why not.
+            machine.must_run("modprobe", "-r", self.module, limit=UNLOAD_LIMIT)
+        left = self._unused(host, before)
+        if left:
+            machine.run("modprobe", "-r", *left)
+
+    def _unused(self, host: Host, before: State) -> list[str]:
+        """What has come along and nobody uses any longer."""
+        new = (module for module in self.along if module not in before["along"])
+        return [module for module in new if host.text(f"{folder_of(module)}/refcnt") == "0"]
 
 
 #: What comes with vfio-pci. vfio_virqfd is a module of its own before Linux 6.2.
@@ -167,7 +202,7 @@ class UnloadModule(Step):
                 f"{self.module} is in use ({who})",
                 hint="end what uses the card: fuser -v /dev/nvidia* /dev/dri/*; unload those first",
             )
-        machine.must_run("modprobe", "-r", self.module)
+        machine.must_run("modprobe", "-r", self.module, limit=UNLOAD_LIMIT)
 
     def verify(self, host: Host) -> str:
         """Whether it is gone."""

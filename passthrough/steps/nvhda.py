@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from passthrough.errors import Refused
 from passthrough.step import Reversal, State, Step
 from passthrough.steps.driver import driver_of, release
-from passthrough.steps.presence import is_present, put_back, settings_of
+from passthrough.steps.presence import PATIENCE, is_present, put_back, settings_of
 from passthrough.steps.switch import ON, shown, word_of, write_word
 
 if TYPE_CHECKING:
@@ -76,7 +76,11 @@ class SetNvhda(Step):
                 f"{driver} has {self.audio}: it is not taken away under a driver",
                 hint=f"unbind it first: echo {self.audio} > /sys/bus/pci/drivers/{driver}/unbind",
             )
-        write_word(machine, NAME, self.gpu, on=self.on)
+        with host.uevents("pci") as uevents:
+            write_word(machine, NAME, self.gpu, on=self.on)
+            uevents.until(
+                lambda: is_present(host, self.audio) is self.on, PATIENCE, ask=machine.ask
+            )
 
     def verify(self, host: Host) -> str:
         """Whether nvhda shows so, and the function is there or not."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 RESCAN = "/sys/bus/pci/rescan"
 
+#: Seconds that a function may take to appear, or to go, after the write that brings it about has
+#: returned. The kernel's own scan is over by then; a slot that is switched on by a hot-plug driver,
+#: or a link that is still being trained, is not.
+PATIENCE = 3.0
+#: Seconds that udev may take for a new device: it loads the module that fits.
+UDEV_PATIENCE = 10.0
+
 #: Attributes that a function has lost when it is found again.
 _KEPT = ("driver_override", "power/control", "d3cold_allowed")
 
@@ -25,7 +32,7 @@ def below(host: Host, address: str) -> list[str]:
     """The functions behind a port, and those behind them."""
     place = host.chase(f"{DEVICES}/{address}")
     found = []
-    for name in host.names(DEVICES) or ():
+    for name in host.devices("pci") or ():
         if host.chase(f"{DEVICES}/{name}").startswith(f"{place}/"):
             found.append(name)
     return found
@@ -34,6 +41,27 @@ def below(host: Host, address: str) -> list[str]:
 def is_present(host: Host, address: str) -> bool:
     """Whether the kernel knows a function."""
     return host.exists(f"{DEVICES}/{address}")
+
+
+def rescan(machine: Machine, expected: Iterable[str]) -> None:
+    """Look for functions on all buses, and wait for those that are expected.
+
+    Where udev's daemon runs it is waited for too: it loads a driver for what is new, and that
+    driver would take the function in the middle of a later step.
+
+    Raises:
+        PassthroughError: the kernel refuses.
+    """
+    host = machine.host
+    missing = [address for address in expected if not is_present(host, address)]
+    with host.uevents("pci") as uevents:
+        machine.write(RESCAN, "1")
+        if uevents.until(
+            lambda: all(is_present(host, a) for a in missing), PATIENCE, ask=machine.ask
+        ):
+            uevents.until(
+                lambda: uevents.settled(*missing, subsystem="pci"), UDEV_PATIENCE, ask=machine.ask
+            )
 
 
 def settings_of(host: Host, address: str) -> dict[str, str | None]:
@@ -120,7 +148,9 @@ class Remove(Step):
                 hint="it came after the plan was made; run the command again",
             )
         if is_present(host, self.address):
-            machine.write(f"{DEVICES}/{self.address}/remove", "1")
+            with host.uevents("pci") as uevents:
+                machine.write(f"{DEVICES}/{self.address}/remove", "1")
+                uevents.until(lambda: not is_present(host, self.address), PATIENCE, ask=machine.ask)
 
     def verify(self, host: Host) -> str:
         """Whether it is gone."""
@@ -132,17 +162,17 @@ class Remove(Step):
             return
         host = machine.host
         if not all(is_present(host, address) for address in before):
-            machine.write(RESCAN, "1")
+            rescan(machine, before)
         for address, kept in before.items():
             put_back(machine, address, kept)
 
 
 @dataclass(frozen=True, slots=True)
 class Rescan(Step):
-    """Look for functions on all buses. The kernel has done so when the write returns.
+    """Look for functions on all buses.
 
     Attributes:
-        expected: functions that must be there afterwards.
+        expected: functions that must be there afterwards; they are waited for.
     """
 
     kind: ClassVar[str] = "rescan"
@@ -161,12 +191,13 @@ class Rescan(Step):
 
     def apply(self, machine: Machine) -> None:
         """Rescan."""
-        machine.write(RESCAN, "1")
+        rescan(machine, self.expected)
 
     def verify(self, host: Host) -> str:
         """Whether all are there."""
         missing = [address for address in self.expected if not is_present(host, address)]
-        return f"not found: {', '.join(missing)} (has it power?)" if missing else ""
+        what = ", ".join(missing)
+        return f"not found within {PATIENCE:g} s: {what} (has it power?)" if missing else ""
 
     def restore(self, machine: Machine, before: State) -> None:
         """Nothing to do."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar
 from passthrough import programs
 from passthrough.errors import Refused
 from passthrough.step import Reversal, State, Step
-from passthrough.vm.monitor import MonitorError, await_answer, end_program
 
 if TYPE_CHECKING:
     from diag.host import Host
@@ -69,6 +68,8 @@ class RunProgram(Step):
         Raises:
             Refused: it runs already, or ends at once.
         """
+        from passthrough.vm.monitor import MonitorError, await_answer
+
         if self.observe(machine.host):
             raise Refused(f"{self.mark} runs already", hint="passthrough stop ends it")
         pid = programs.start(
@@ -97,6 +98,8 @@ class RunProgram(Step):
 
     def restore(self, machine: Machine, before: State) -> None:
         """End it: a guest is asked first."""
+        from passthrough.vm.monitor import end_program
+
         del machine
         for pid in () if before else programs.find_running(self.mark):
             end_program(self.monitor, programs.hold(pid), self.patience)

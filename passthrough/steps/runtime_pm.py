@@ -5,7 +5,6 @@ Documentation/power/pci.rst and Documentation/ABI/testing/sysfs-devices-power.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 #: Seconds that a card may take to fall asleep: drivers wait for some quiet first (most 1 to 5 s).
 PATIENCE = 12.0
-#: Seconds between two looks.
-_PAUSE = 0.05
 
 SLEEPING, AWAKE = ("D3hot", "D3cold"), ("D0",)
 
@@ -44,16 +41,12 @@ def runtime_status(host: Host, address: str) -> str | None:
     return host.text(f"{DEVICES}/{address}/power/runtime_status")
 
 
-def _await(reached: Callable[[], bool], seconds: float) -> bool:
+def _await(machine: Machine, reached: Callable[[], bool], seconds: float) -> bool:
     """Wait until something is so. The kernel tells nobody of a change of power state: no uevent,
     and poll(2) does not wake on the attribute (drivers/base/power/sysfs.c). So it is looked at.
     """
-    end = time.monotonic() + seconds
-    while not reached():
-        if time.monotonic() >= end:
-            return False
-        time.sleep(_PAUSE)
-    return True
+    with machine.host.uevents() as looking:
+        return looking.until(reached, seconds, ask=machine.ask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +103,7 @@ class SetPowerControl(Step):
         machine.write(self._path, before["control"])
         if before["control"] == "auto" and before["state"] in SLEEPING:
             host = machine.host
-            _await(lambda: power_state(host, self.address) in SLEEPING, PATIENCE)
+            _await(machine, lambda: power_state(host, self.address) in SLEEPING, PATIENCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +135,7 @@ class AwaitPower(Step):
 
     def apply(self, machine: Machine) -> None:
         """Wait."""
-        _await(lambda: self._reached(machine.host), self.seconds)
+        _await(machine, lambda: self._reached(machine.host), self.seconds)
 
     def _reached(self, host: Host) -> bool:
         if self.until == "suspended":

@@ -66,9 +66,21 @@ def check_profile(profile: Profile, host: Host, *, install: bool = False) -> Che
         # Without a GPU nothing is pinned.
         if with_gpu or check.slug != "host.memlock":
             found += check.run(machine)
-    for slug, title, severity, source, look in LOOKS:
-        found += _bound(slug, title, severity, source, look, guest).run(machine)
+    found += looks_of(guest, machine)
     return CheckedGuest(tuple(found), guest)
+
+
+def looks_of(guest: Guest, machine: Inventory, *slugs: str) -> Iterator[Finding]:
+    """What is found of a guest's own files, disks and CPUs.
+
+    Args:
+        guest: the guest.
+        machine: where it is to run.
+        slugs: the checks that are made; without any, all.
+    """
+    for slug, title, severity, source, look in LOOKS:
+        if not slugs or slug in slugs:
+            yield from _bound(slug, title, severity, source, look, guest).run(machine)
 
 
 def _bound(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from diag.pci import PciAddress
 from passthrough.vm import kinds
-from passthrough.vm.key import LAUNCHED, key
+from passthrough.vm.key import INSTALLED, LAUNCHED, key
 from passthrough.vm.kinds import choice, list_of, matching, number, size
 
 
@@ -22,6 +22,14 @@ class Disk:
         choice("auto", "raw", "qcow2"),
         "auto",
         "`auto` takes files called `.qcow2` for qcow2 and everything else for raw.",
+    )
+    size: int = key(
+        size(1 << 20, 1 << 44, empty=True),
+        0,
+        "How large it is made where it is not there; 64G where nothing is said, as Windows 11 "
+        "asks.",
+        example='"128G"',
+        where=INSTALLED,
     )
     bus: str = key(
         choice("virtio", "nvme", "sata"),

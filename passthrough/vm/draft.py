@@ -7,7 +7,7 @@ from typing import Any
 
 from passthrough.vm.key import keys_of
 from passthrough.vm.parse import parse_profile
-from passthrough.vm.problem import BadProfile, Problem
+from passthrough.vm.problem import BadProfile
 from passthrough.vm.profile import Profile
 from passthrough.vm.sections import REPEATED, SECTIONS
 from passthrough.vm.template import basic_string, default_text
@@ -69,21 +69,24 @@ class Draft:
                 profile = parse_profile(text, file=f"{self.name}.toml", folder=folder)
             except BadProfile as bad:
                 for problem in bad.problems:
-                    self._drop(problem, text)
+                    allowed = f" (allowed: {problem.allowed})" if problem.allowed else ""
+                    self.leave(problem.key, problem.why + allowed)
+                # Backwards: elements keep their numbers while later ones go; each goes once.
+                for key in dict.fromkeys(_going(p.key) for p in reversed(bad.problems)):
+                    self._drop(key)
                 continue
             return Imported(text, profile, tuple(dict.fromkeys(self.left)))
 
-    def _drop(self, problem: Problem, text: str) -> None:
+    def _drop(self, going: str) -> None:
         """Leave out what a problem is about."""
-        why = problem.why + (f" (allowed: {problem.allowed})" if problem.allowed else "")
-        self.leave(problem.key, why)
-        section, _, key = problem.key.partition(".")
+        section, _, key = going.partition(".")
         head, _, number = section.partition("[")
-        key = key.partition("[")[0]
         if head == "name":
             self.name = "imported"
         elif number:
-            del self.lists[head][int(number.rstrip("]")) - 1]
+            place = int(number.rstrip("]")) - 1
+            # Its whole section may have gone with another one.
+            del self.lists.get(head, [])[place : place + 1]
         elif self.values.get(head, {}).pop(key, None) is None:
             # The rule is about a default: what was said in its section is what breaks it.
             self._drop_section(head)
@@ -107,6 +110,13 @@ class Draft:
                     header = f"[[{section}]]" if section in REPEATED else f"[{section}]"
                     lines += ["", header, *(f"{name} = {value}" for name, value in pairs)]
         return "\n".join(lines) + "\n"
+
+
+def _going(key: str) -> str:
+    """What goes when a key is wrong: ``disk[2]`` of ``disk[2].path``, ``cpu.pin`` of
+    ``cpu.pin[1]``."""
+    section, _, name = key.partition(".")
+    return section if "[" in section else f"{section}.{name.partition('[')[0]}"
 
 
 def _toml(value: Any) -> str:

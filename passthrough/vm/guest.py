@@ -314,7 +314,7 @@ def _vbios(
     from diag.errors import Unreadable
     from romkit.acpi.path import Hop, guest_path
     from romkit.acpi.qemu import vbios_files
-    from romkit.acpi.vbios import fw_cfg_tables, rom_tables, rom_to_serve
+    from romkit.acpi.vbios import choice_notes, fw_cfg_tables, rom_tables, rom_to_serve
     from romkit.errors import RomError
     from romkit.rom import parse_rom
 
@@ -334,8 +334,9 @@ def _vbios(
     where = guest_path(hops, machine=profile.machine.type, qemu=known.version)
     make = fw_cfg_tables if profile.acpi.vbios_by == "fw_cfg" else rom_tables
     try:
-        tables = make(rom_to_serve(parse_rom(data)), where)
+        rom = parse_rom(data)
+        tables = make(rom_to_serve(rom), where)
     except RomError as error:
         raise profile.bad(key, f"{path}: {error.message}", hint=error.hint) from None
-    notes.extend(tables.notes)
+    notes.extend((*choice_notes(rom), *tables.notes))
     return vbios_files(tables)

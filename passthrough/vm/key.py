@@ -12,7 +12,8 @@ from passthrough.vm.kinds import Kind
 T = TypeVar("T")
 
 #: Where a key has its effect.
-BUILT, LAUNCHED, HOST_FILES = "the VM", "passthrough launch", "its files"
+BUILT, HOST_FILES = "the VM", "its files"
+LAUNCHED, INSTALLED = "passthrough launch", "passthrough install"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Key:
         about: what it does, for documentation and template.
         example: a value as TOML writes it, to start from.
         required: whether it must be given.
-        where: who follows it: the VM as it is built, or `passthrough launch`.
+        where: who follows it: the VM as it is built, a command.
     """
 
     name: str

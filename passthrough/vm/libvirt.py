@@ -357,6 +357,7 @@ def _tpm(devices: Element, guest: Guest) -> None:
         return
     element = put(devices, "tpm", model=f"tpm-{tpm.model}")
     if tpm.kind == "emulator":
-        put(element, "backend", type="emulator", version=tpm.version)
+        # A transient domain's TPM would forget at its end, and with it what BitLocker has sealed.
+        put(element, "backend", type="emulator", version=tpm.version, persistent_state="yes")
     else:
         put(put(element, "backend", type="passthrough"), "device", path="/dev/tpm0")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 
 from diag.account import Node, parse_nodes, read_account
@@ -10,8 +9,11 @@ from diag.checks.check import Check
 from diag.errors import Unreadable
 from diag.holders import read_holders
 from diag.inventory import Inventory
+from passthrough.cpu_list import cpus_text
+from passthrough.vm.cpus import ONLINE, cpu_findings, online_cpus
 from passthrough.vm.disks import uses
 from passthrough.vm.guest import Guest
+from passthrough.vm.memory import available_memory
 from romkit.finding import Evidence, Finding, Severity, Verdict
 from romkit.render.text import human_size
 
@@ -22,7 +24,7 @@ Look = Callable[[Check, Guest, Inventory], Iterable[Finding]]
 _ROM_LIMIT = 16 << 20
 
 
-def _files(guest: Guest) -> Iterator[tuple[str, bool, str]]:
+def guest_files(guest: Guest) -> Iterator[tuple[str, bool, str]]:
     """Path, whether it is written to, and the key that names it."""
     profile = guest.profile
     for drive in guest.drives:
@@ -46,7 +48,7 @@ def _files(guest: Guest) -> Iterator[tuple[str, bool, str]]:
 def files(check: Check, guest: Guest, machine: Inventory) -> Iterable[Finding]:
     """Every file is there, and the user who starts QEMU may open it."""
     account = read_account(machine.host)
-    for path, written, key in _files(guest):
+    for path, written, key in guest_files(guest):
         try:
             there = machine.host.exists(path)
         except Unreadable as error:
@@ -188,12 +190,10 @@ def free_memory(check: Check, guest: Guest, machine: Inventory) -> Iterable[Find
     memory = guest.profile.memory
     if memory.hugepages != "none":
         return
-    text = machine.host.text("/proc/meminfo") or ""
-    found = re.search(r"^MemAvailable:\s+(\d{1,15}) kB", text, re.MULTILINE)
-    if found is None:
+    free = available_memory(machine.host)
+    if free is None:
         yield check.unknown("machine", "how much memory is free is not known")
         return
-    free = int(found[1]) << 10
     seen = Evidence("/proc/meminfo: MemAvailable", human_size(free))
     if free < memory.size:
         title = f"{human_size(free)} are free, and the guest takes {human_size(memory.size)}"
@@ -203,23 +203,16 @@ def free_memory(check: Check, guest: Guest, machine: Inventory) -> Iterable[Find
 
 
 def cpus(check: Check, guest: Guest, machine: Inventory) -> Iterable[Finding]:
-    """The CPUs that are pinned are there, each for one of the guest's."""
+    """The CPUs that are pinned are there, and those that are isolated can be."""
     cpu = guest.profile.cpu
-    wanted = {number for pin in cpu.pin for number in pin} | set(cpu.emulator)
-    text = machine.host.text("/sys/devices/system/cpu/online")
-    if not wanted or text is None:
+    online = online_cpus(machine.host)
+    if not (cpu.pin or cpu.emulator) or online is None:
         return
-    online: set[int] = set()
-    for part in text.split(","):
-        ends = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part.strip())
-        if ends is not None:
-            online.update(range(int(ends[1]), int(ends[2] or ends[1]) + 1))
-    seen = Evidence("/sys/devices/system/cpu/online", text)
-    gone = sorted(wanted - online)
-    if gone:
-        title = f"CPU {gone[0]} is not here"
-        yield check.failed("machine", title, seen, remedy=f"cpu.pin with CPUs of {text}")
-    else:
+    found = list(cpu_findings(machine.host, guest.profile))
+    for finding in found:
+        yield check.failed("machine", finding.title, *finding.evidence, remedy=finding.remedy)
+    if not found:
+        seen = Evidence(ONLINE, cpus_text(online))
         yield check.passed("machine", "the pinned CPUs are here", seen)
 
 

@@ -231,7 +231,7 @@ async def end_guest(
             if patience > 0:
                 await monitor.ask_shutdown()
                 asked = True
-                if await _gone_or(program, patience, now):
+                if await gone_or(program, patience, now):
                     return Ending.ORDERLY
             await monitor.quit()
             if await program.gone(quitting):
@@ -249,7 +249,7 @@ async def end_guest(
     return Ending.KILLED
 
 
-async def _gone_or(program: Program, limit: float, now: asyncio.Event | None) -> bool:
+async def gone_or(program: Program, limit: float, now: asyncio.Event | None) -> bool:
     """Wait for a program's end, for `limit` seconds or until `now`; whether it has ended."""
     if now is None:
         return await program.gone(limit)

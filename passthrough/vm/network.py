@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 _BRIDGES = ("/etc/qemu/bridge.conf", "/usr/local/etc/qemu/bridge.conf")
 
 
+#: The bridge of libvirt's network ``default``.
+_LIBVIRTS = "virbr0"
+
+
 def vde_steps(host: Host, name: str, folder: str, uid: int, logs: str) -> Iterator[Step]:
     """A VDE switch with a router that gives guests addresses, where none of that name runs.
 
@@ -60,8 +64,9 @@ def tap_steps(interface: str, uid: int, bridge: str = "") -> tuple[Step, ...]:
 def bridge_findings(host: Host, bridge: str) -> Iterator[Finding]:
     """Why QEMU's helper would not put a guest into a bridge."""
     if not host.exists(f"{NETWORK}/{bridge}"):
-        yield _blocks("network.bridge", f"there is no bridge {bridge}",
-                      remedy=f"ip link add {bridge} type bridge")  # fmt: skip
+        libvirts = "virsh net-start default: libvirt's network default does not run"
+        remedy = libvirts if bridge == _LIBVIRTS else f"ip link add {bridge} type bridge"
+        yield _blocks("network.bridge", f"there is no bridge {bridge}", remedy=remedy)
         return
     if not host.exists(f"{NETWORK}/{bridge}/bridge"):
         yield _blocks("network.bridge", f"{bridge} is no bridge",

@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any
 
 from diag.pci import PciAddress
-from passthrough.vm.key import LAUNCHED, Key, keys_of
+from passthrough.vm.key import INSTALLED, LAUNCHED, Key, keys_of
 from passthrough.vm.kinds import Wrong
 from passthrough.vm.profile import NAME_KEY
 from passthrough.vm.sections import REPEATED, SECTIONS
@@ -141,6 +141,6 @@ def reference_lines() -> Iterator[str]:
         for key in keys_of(cls):
             default = "required" if key.required else f"`{default_text(key)}`"
             words = f"{key.about} Allowed: {key.kind.allowed}."
-            if key.where == LAUNCHED:
-                words += " For `passthrough launch`."
+            if key.where in (LAUNCHED, INSTALLED):
+                words += f" For `{key.where}`."
             yield f"| `{section}.{key.name}` | {default} | {words.replace('|', '/')} |"

@@ -15,6 +15,7 @@ from passthrough.machine import Machine
 from passthrough.plan import Plan
 from passthrough.step import Reversal, State, Step
 from passthrough.steps import KINDS
+from passthrough.waiting import writer_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Put(Step):
         if self.fault == "refuse":
             raise PassthroughError("the file is not in the mood", hint="ask again")
         if self.fault.isdecimal():
-            raise WriteBlocked(self.path, 1, int(self.fault), "some_driver_remove", "")
+            raise WriteBlocked(self.path, 1, writer_of(int(self.fault)), "some_driver_remove", "")
         if self.fault != "ignore":
             Path(self.path).write_text(self.text)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from builders.card import AUDIO, GPU, PORT, card, loaded, machine_of, program
+from builders.host import HostTree
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from passthrough.steps import (
     Confirm,
     LoadModule,
     Probe,
+    ReleaseConsole,
     ReleaseFramebuffer,
     ResetDevice,
     RunUnit,
@@ -186,6 +188,7 @@ def test_the_firmwares_picture_is_released_where_it_is_on_this_card() -> None:
     def with_picture(*, boot_vga: bool) -> Plan:
         tree = card(boot_vga=boot_vga)
         tree.folder("/sys/bus/platform/drivers/efi-framebuffer/efi-framebuffer.0")
+        tree.folder("/sys/bus/platform/devices/efi-framebuffer.0")
         tree.file("/sys/class/vtconsole/vtcon0/name", "(S) dummy device")
         tree.file("/sys/class/vtconsole/vtcon0/bind", "0")
         tree.file("/sys/class/vtconsole/vtcon1/name", "(M) frame buffer device")
@@ -193,12 +196,32 @@ def test_the_firmwares_picture_is_released_where_it_is_on_this_card() -> None:
         return plan_detach(*machine_of(tree))
 
     steps = with_picture(boot_vga=True).steps
-    console = SetAttribute("/sys/class/vtconsole/vtcon1/bind", "0")
+    console = ReleaseConsole("vtcon1")
     picture = ReleaseFramebuffer("efi-framebuffer", "efi-framebuffer.0")
     assert steps.index(console) < steps.index(picture) < steps.index(Bind(GPU, "vfio-pci"))
+    assert any("gives it up for good" in note for note in with_picture(boot_vga=True).notes)
     others = with_picture(boot_vga=False).steps
     assert console not in others
     assert picture not in others
+
+
+@pytest.mark.parametrize(
+    ("name", "bind", "boot_vga", "told"),
+    [
+        ("(S) VGA+", "1", True, True), ("(S) VGA+", "0", True, False),
+        ("(S) VGA+", "1", False, False), ("(M) frame buffer device", "1", True, False),
+    ],
+)  # fmt: skip
+def test_a_picture_that_the_kernel_gives_up_for_good_is_told_before(
+    name: str, bind: str, boot_vga: bool, told: bool
+) -> None:
+    """Text on the VGA hardware; a console of a framebuffer that is no driver's is one of a DRM
+    driver, which shows its picture again when it has the card again."""
+    tree = card(boot_vga=boot_vga)
+    tree.file("/sys/class/vtconsole/vtcon0/name", name)
+    tree.file("/sys/class/vtconsole/vtcon0/bind", bind)
+    notes = plan_detach(*machine_of(tree)).notes
+    assert any("gives it up for good" in note for note in notes) is told
 
 
 def test_a_card_that_no_journal_knows_goes_to_the_drivers_that_the_kernel_has_for_it() -> None:
@@ -215,3 +238,38 @@ def test_a_card_that_no_journal_knows_goes_to_the_drivers_that_the_kernel_has_fo
 def test_a_card_that_the_host_has_is_left_alone() -> None:
     made = plan_reattach(*machine_of(card(driver="nvidia", audio_driver="snd_hda_intel")))
     assert made.steps == ()
+
+
+FRAMEBUFFER = "/sys/bus/platform/drivers/efi-framebuffer/efi-framebuffer.0"
+DEVICE = "/sys/bus/platform/devices/efi-framebuffer.0"
+CONSOLE = "/sys/class/vtconsole/vtcon1/bind"
+
+
+@pytest.mark.parametrize(
+    ("there", "bound", "given_back"),
+    [(True, True, True), (True, False, False), (False, False, True)],
+)
+def test_a_picture_that_the_kernel_has_taken_away_counts_as_given_back(
+    there: bool, bound: bool, given_back: bool
+) -> None:
+    """vfio-pci takes its device off the kernel's list: nobody can bind what is not there."""
+    step = ReleaseFramebuffer("efi-framebuffer", "efi-framebuffer.0")
+    before = step.observe(HostTree().folder(FRAMEBUFFER).folder(DEVICE).host())
+    tree = HostTree()
+    if there:
+        tree.folder(DEVICE)
+    if bound:
+        tree.folder(FRAMEBUFFER)
+    assert step.same(before, step.observe(tree.host())) is given_back
+
+
+@pytest.mark.parametrize(("bind", "given_back"), [("1", True), ("0", False), (None, True)])
+def test_a_console_that_went_with_its_picture_counts_as_given_back(
+    bind: str | None, given_back: bool
+) -> None:
+    step = ReleaseConsole("vtcon1")
+    before = step.observe(HostTree().file(CONSOLE, "1").host())
+    now = HostTree() if bind is None else HostTree().file(CONSOLE, bind)
+    assert step.same(before, step.observe(now.host())) is given_back
+    # One that has come again since is the kernel's doing.
+    assert not step.disturbed("0", "1")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 import socket
@@ -16,7 +15,6 @@ import pytest
 
 from passthrough.errors import PassthroughError
 from passthrough.programs import FIRST_SOCKET, Running, find_running, find_user, start
-from passthrough.session import Pins, pin_guest
 from passthrough.vm.monitor import Ending, MonitorError, end_guest, open_monitor
 
 T = TypeVar("T")
@@ -151,29 +149,6 @@ def test_what_is_no_monitor_is_told(tmp_path: Path, said: bytes) -> None:
         run(job)
 
 
-@needs_qemu
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
-def test_the_cpus_of_a_guest_are_pinned(guest: tuple[str, Running]) -> None:
-    path, running = guest
-    first, second = sorted(os.sched_getaffinity(0))[:2]
-
-    async def job() -> int:
-        async with open_monitor(path) as monitor:
-            await pin_guest(monitor, running.pid, Pins(((second,),), (first,)))
-            return int((await monitor.ask("query-cpus-fast"))[0]["thread-id"])
-
-    thread = run(job)
-    assert os.sched_getaffinity(thread) == {second}
-    assert os.sched_getaffinity(running.pid) == {first}
-
-    async def wrong() -> None:
-        async with open_monitor(path) as monitor:
-            await pin_guest(monitor, running.pid, Pins(((1023,),)))
-
-    with pytest.raises(PassthroughError, match="cannot be put on CPU 1023"):
-        run(wrong)
-
-
 def test_a_program_is_found_by_its_mark_and_gets_its_sockets(tmp_path: Path) -> None:
     script = (
         f"import socket; s = socket.socket(fileno={FIRST_SOCKET}); c, _ = s.accept(); "
@@ -197,6 +172,14 @@ def test_a_program_is_found_by_its_mark_and_gets_its_sockets(tmp_path: Path) -> 
         assert running.wait(10)
     assert find_running(mark) == ()
     running.close()
+
+
+def test_why_a_program_does_not_start_is_told(tmp_path: Path) -> None:
+    log = str(tmp_path / "log")
+    with pytest.raises(PassthroughError, match="no-program is not installed"):
+        start("test/x", ["no-program"], log=log)
+    with pytest.raises(PassthroughError, match="sleep cannot be started"):
+        start("test/x", ["sleep", "9"], log=log, sockets=[str(tmp_path / "no-folder/socket")])
 
 
 def test_who_has_called_is_known_behind_sudo(monkeypatch: pytest.MonkeyPatch) -> None:

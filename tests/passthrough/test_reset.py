@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from builders.card import AUDIO, GPU, PORT, card, loaded, machine_of, program
 from hypothesis import given
@@ -155,6 +157,24 @@ def test_a_sleeping_card_is_woken_before_it_is_removed_and_may_sleep_again() -> 
         made, SetPowerControl(GPU, "on"), Remove(GPU), Bind(GPU, "vfio-pci"),
         SetPowerControl(GPU, "auto"),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("form", "given", "told"),
+    [
+        (Form.FULL, {"switches": True}, True),
+        (Form.FULL, {"switches": True, "power": "off"}, False),
+        (Form.FULL, {"switches": True, "audio": False}, False),
+        (Form.FULL, {"switches": False}, False),
+        (Form.SHORT, {"switches": True}, False),
+    ],
+)
+def test_that_the_audio_function_goes_off_first_is_told(
+    form: Form, given: dict[str, Any], told: bool
+) -> None:
+    """The field reports switch it off second; here every step must have a way back."""
+    notes = plan(form, **given).notes
+    assert any("audio function goes off before the GPU" in note for note in notes) is told
 
 
 def test_what_was_loaded_to_switch_the_power_is_loaded_again_and_cuts_no_power() -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from builders.card import AUDIO, GPU, card, machine_of
 from builders.host import HostTree
+from builders.rom import image, pcir, vfct
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from passthrough.errors import Refused
+from diag.host import Host
+from diag.inventory import Inventory
+from diag.pci import PciAddress
+from passthrough.errors import Refused, WriteFailed
 from passthrough.machine import Machine
 from passthrough.romdump import (
     ACPI_CALL,
@@ -150,6 +157,26 @@ def test_the_rom_of_this_card_is_taken_from_the_firmwares_table() -> None:
     assert found in table
 
 
+def test_of_two_cards_of_one_kind_each_has_its_own_rom() -> None:
+    one, other = (image(pcir(revision=n)) for n in (1, 2))
+    table = bytearray(vfct(one, other))
+    # The builder's cards are at 04:00.0 and 04:01.0; both get the ids of the first.
+    second = table.index(struct.pack("<III", 4, 1, 0))
+    table[second + 12 : second + 16] = struct.pack("<HH", 0x1002, 0x1636)
+    host = HostTree().file(VFCT, bytes(table)).host()
+
+    def read(address: str) -> bytes:
+        tree = HostTree().device(address, vendor=0x1002, device=0x1636, class_=0x030000)
+        gpu = Inventory(tree.host()).device(PciAddress.parse(address))
+        assert gpu is not None
+        return read_vfct(host, gpu)
+
+    assert read("0000:04:00.0") == one
+    assert read("0000:04:01.0") == other
+    with pytest.raises(Refused, match=r"has no ROM for 1002:1636 at 0000:09:00\.0"):
+        read("0000:09:00.0")
+
+
 @given(st.integers(1, 5000), st.booleans())
 def test_pieces_are_put_together_until_one_is_short(size: int, ends: bool) -> None:
     whole = bytes(n * 7 & 0xFF for n in range(size))
@@ -183,6 +210,7 @@ def test_a_method_that_gives_nothing_is_no_rom() -> None:
 def test_what_acpi_call_prints_is_read_back(data: bytes) -> None:
     printed = "{" + ", ".join(f"0x{byte:02x}" for byte in data) + "}"
     assert parse_result(printed) == data
+    assert parse_result(printed[:-1] + ",") == data  # it did not fit
 
 
 @pytest.mark.parametrize("said", ["", "not called", "Error: AE_NOT_FOUND", "{0x55, zz}", "0x0"])
@@ -191,35 +219,60 @@ def test_what_is_no_buffer_is_nothing(said: str) -> None:
 
 
 class Firmware(Machine):
-    """acpi_call on a machine whose card has a method _ROM, which gives at most 4096 bytes."""
+    """acpi_call on a machine whose card has a method _ROM, which gives at most 4096 bytes.
 
-    def __init__(self, whole: bytes | None) -> None:
-        self.tree = HostTree().file(ACPI_CALL, "not called")
+    Args:
+        whole: the ROM; None where there is no such method.
+        room: characters that it can print (acpi_call.c, BUFFER_SIZE).
+    """
+
+    def __init__(self, whole: bytes | None, room: int) -> None:
+        super().__init__(HostTree().file(ACPI_CALL, "not called").host())
         self.whole = whole
-        super().__init__(self.tree.host())
+        self.room = room
 
-    def write(self, path: str, text: str, *, limit: float | None = None) -> None:
+    @contextlib.contextmanager
+    def exchange(self, path: str) -> Iterator[Callable[[str], str]]:
         assert path == ACPI_CALL
+        yield self.answer
+
+    def answer(self, text: str) -> str:
         method, *numbers = text.split()
         assert method == "\\_SB_.PCI0.PEG0.PEGP._ROM"
         at, length = (int(number, 16) for number in numbers)
-        assert length <= 4096
-        said = "Error: AE_NOT_FOUND"
-        if self.whole is not None:
-            piece = self.whole[at : at + length]
-            said = "{" + ", ".join(f"0x{byte:02x}" for byte in piece) + "}"
-            # acpi_call.c has a buffer of 4096 characters for what it prints.
-            assert len(said) < 4096
-        self.tree.file(ACPI_CALL, said)
+        assert at // 4096 == (at + length - 1) // 4096
+        if self.whole is None:
+            return "Error: AE_NOT_FOUND"
+        piece = self.whole[at : at + length]
+        # acpi_call.c, acpi_result_to_string
+        shown = piece[: self.room // 6]
+        said = "{" + ", ".join(f"0x{byte:02x}" for byte in shown)
+        return said + ("," if len(piece) > len(shown) else "}")
 
 
-def test_the_firmwares_method_is_asked_in_pieces_that_acpi_call_can_print() -> None:
+@pytest.mark.parametrize("room", [256, 4096, 1 << 16])
+def test_the_firmwares_method_is_asked_in_pieces_that_acpi_call_can_print(room: int) -> None:
     tree = card()
     tree.file(f"{tree.place(GPU)}/firmware_node/path", "\\_SB_.PCI0.PEG0.PEGP")
     _, gpu = machine_of(tree)
-    assert read_method(Firmware(rom()), gpu) == rom()
-    with pytest.raises(Refused, match="no such method"):
-        read_method(Firmware(None), gpu)
+    assert read_method(Firmware(rom(), room), gpu) == rom()
+    assert without_padding(read_method(Firmware(rom() + bytes(1 << 21), room), gpu)) == rom()
+    with pytest.raises(Refused, match="no method _ROM"):
+        read_method(Firmware(None, room), gpu)
+
+
+def test_a_file_that_answers_is_asked_by_one_process_and_its_errors_are_told(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "call"
+    file.write_text("")
+    machine = Machine(Host(tmp_path))
+    with machine.exchange(str(file)) as ask:
+        assert ask("one") == "one"
+        assert ask("two") == "two"
+        file.unlink()
+        with pytest.raises(WriteFailed, match="no such file"):
+            ask("three")
 
 
 def test_an_audio_function_has_no_rom() -> None:

@@ -267,3 +267,12 @@ def test_any_damage_gives_a_profile_or_a_refusal(data: st.DataObject) -> None:
     except NotAVm:
         return
     assert made.text.startswith("name = ")
+
+
+def test_what_is_wrong_with_several_disks_leaves_the_others() -> None:
+    """As many go as are wrong, and no other in the place of one that has gone."""
+    drives = ("file=", "file=a.qcow2", "file=", "file=b.raw")
+    line = "qemu-system-x86_64 " + " ".join(f"-drive {drive},if=virtio" for drive in drives)
+    made = import_vm(line, name="x", folder="/")
+    assert [disk.path for disk in made.profile.disk] == ["a.qcow2", "b.raw"]
+    assert [left.partition(".")[0] for left in made.left] == ["disk[1]", "disk[3]"]

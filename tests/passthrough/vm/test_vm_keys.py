@@ -8,7 +8,7 @@ from xml.etree.ElementTree import tostring
 import pytest
 from builders.vm import FOLDER, guest, lines, xml
 
-from passthrough.vm.key import HOST_FILES, LAUNCHED, keys_of
+from passthrough.vm.key import HOST_FILES, INSTALLED, LAUNCHED, keys_of
 from passthrough.vm.sections import SECTIONS
 
 GPU = '[gpu]\naddress = "01:00.0"\n'
@@ -225,7 +225,7 @@ EFFECTS = {
     "input.usb": Effect('[input]\nusb = ["046d:C52B"]', "vendorid=0x046d,productid=0xc52b",
                         '<product id="0xc52b" />'),
     "tpm.kind": Effect('[tpm]\nkind = "emulator"', "emulator,id=tpm-backend,chardev=tpm",
-                       '<backend type="emulator" version="2.0" />'),
+                       '<backend type="emulator" version="2.0" persistent_state="yes" />'),
     "tpm.version": Effect(
         '[tpm]\nkind = "emulator"\nversion = "1.2"\nmodel = "tis"', "", 'version="1.2"'
     ),
@@ -252,7 +252,7 @@ EFFECTS = {
 }  # fmt: skip
 
 #: Keys that are no part of the VM: `passthrough launch` follows them.
-LAUNCH_ONLY = {"cpu.isolate", "gpu.prepare", "integrated.address"}
+LAUNCH_ONLY = {"cpu.isolate", "disk.size", "gpu.prepare", "integrated.address"}
 
 
 def test_every_key_has_an_effect_that_is_tested() -> None:
@@ -263,7 +263,7 @@ def test_every_key_has_an_effect_that_is_tested() -> None:
         f"{section}.{key.name}"
         for section, cls in SECTIONS.items()
         for key in keys_of(cls)
-        if key.where in (LAUNCHED, HOST_FILES)
+        if key.where in (LAUNCHED, INSTALLED, HOST_FILES)
     }
     assert every == set(EFFECTS) | LAUNCH_ONLY | {"firmware.reset"}
     assert marked >= LAUNCH_ONLY | {"firmware.reset"}
@@ -290,6 +290,7 @@ def test_a_key_has_its_effect(key: str) -> None:
 def test_what_launch_follows_changes_no_vm(key: str) -> None:
     texts = {
         "cpu.isolate": ('[cpu]\npin = ["1", "2"]\n', "isolate = true"),
+        "disk.size": ('[[disk]]\npath = "a.qcow2"\n', 'size = "128G"'),
         "gpu.prepare": (GPU, 'prepare = ["reset"]'),
         "integrated.address": (MDEV, 'address = "00:03.0"'),
     }

@@ -9,76 +9,26 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from builders.stand_in import QEMU, start
 from builders.vm import CODE, FOLDER, argv, guest, lines, machine, profile
 from builders.vm_choices import profiles
 from hypothesis import Phase, given, settings
 
 from diag.host import Host
 from diag.inventory import Inventory
-from passthrough.vm.accepted import parse_option
 from passthrough.vm.capabilities import Capabilities
 from passthrough.vm.guest import read_guest
 from passthrough.vm.machine_sections import HYPERV, HYPERV_NEEDS
 from passthrough.vm.problem import BadProfile
-from passthrough.vm.qemu import CommandLine, build_argv, escaped
+from passthrough.vm.qemu import build_argv
 
-QEMU = "qemu-system-x86_64"
 needs_qemu = pytest.mark.skipif(
     shutil.which(QEMU) is None or not Path(CODE).exists(), reason="needs qemu-system-x86 and ovmf"
 )
 GPU = '[gpu]\naddress = "01:00.0"\n'
-
-#: What a stand-in for vfio-pci does not have.
-_VFIO_ONLY = ("host", "sysfsdev", "x-", "display", "ramfb")
-
-
-def stand_in(line: CommandLine) -> Iterator[str]:
-    """The words of a command line for a machine without the hardware."""
-    for name, value in line.options:
-        parts = parse_option(value)
-        if name == "-tpmdev" or parts.get("id") in ("tpm", "tpm-backend"):
-            continue  # needs a running swtpm
-        if parts.get("driver") != "input-linux":  # needs the device
-            yield name
-            if value:
-                yield _stand_in(name, value, parts)
-    yield from line.extra
-
-
-def _stand_in(name: str, value: str, parts: dict[str, str]) -> str:
-    if name == "-machine":
-        kept = [p for p in value.split(",") if not p.startswith(("kernel_irqchip", "accel"))]
-        return ",".join([*kept, "accel=tcg"])
-    if name == "-cpu":
-        # Of the Hyper-V features QEMU refuses this one alone without KVM (measured with 7.2).
-        return value.replace("host", "max", 1).replace(",hv_vpindex=on", "")
-    if name == "-netdev":
-        return f"user,id={parts['id']}"
-    if name == "-spice":
-        return "unix=on,disable-ticketing=on,addr=spice.sock"
-    if name == "-vnc":
-        return "unix:vnc.sock"
-    if name == "-device" and parts["driver"].startswith("vfio-pci"):
-        kept = [
-            f"{key}={escaped(word)}"
-            for key, word in parts.items()
-            if key != "driver" and not key.startswith(_VFIO_ONLY)
-        ]
-        return ",".join(["e1000e", *kept])
-    return value.partition(",hugetlb")[0] if name == "-object" else value
-
-
-def start(line: CommandLine, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Start it until all devices are made, and end it by its monitor."""
-    words = [QEMU, *stand_in(line), "-S", "-monitor", "stdio"]
-    return subprocess.run(
-        words, input="info qtree\nquit\n", capture_output=True, text=True, timeout=60, cwd=folder,
-        check=False,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
