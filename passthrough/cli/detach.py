@@ -16,14 +16,13 @@ from passthrough.cli.outcome import (
     places,
     this_machine,
 )  # fmt: skip
-from passthrough.cli.root import Root, address_of, inventory_of, only_to_look
+from passthrough.cli.root import Address, Root, address_of, inventory_of, only_to_look
 from romkit.cli.options import Json
 from romkit.cli.terminal import print_json, say, style_of
 
 if TYPE_CHECKING:
     from diag.device import PciDevice
     from diag.inventory import Inventory
-    from diag.pci import PciAddress
     from passthrough.journal import Entry
 
 
@@ -35,23 +34,9 @@ class Audio(StrEnum):
     PCI_STUB = "pci-stub"
 
 
-Card = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[ADDRESS|gpu]",
-        help="Which GPU, like 01:00.0; gpu, or nothing, for the one that would be handed over.",
-        show_default=False,
-    ),
-]
-
-
-def _address(text: str | None) -> PciAddress | None:
-    return None if text == "gpu" else address_of(text)
-
-
 def detach(
     ctx: typer.Context,
-    card: Card = None,
+    card: Address = None,
     audio: Annotated[
         Audio, typer.Option(help="Who has its audio function meanwhile.")
     ] = Audio.VFIO_PCI,
@@ -75,7 +60,7 @@ def detach(
     from passthrough.errors import Refused
 
     only_to_look(root, dry_run=dry_run)
-    wanted, options = _address(card), tuple(option or ())
+    wanted, options = address_of(card), tuple(option or ())
     if any("=" not in word or word != word.strip() for word in options):
         raise typer.BadParameter("an option of vfio-pci is NAME=VALUE")
     with answering(as_json):
@@ -90,7 +75,7 @@ def detach(
 
 def reattach(
     ctx: typer.Context,
-    card: Card = None,
+    card: Address = None,
     dry_run: DryRun = False,
     root: Root = None,
     as_json: Json = False,
@@ -103,7 +88,7 @@ def reattach(
     from passthrough.detach import plan_reattach
 
     only_to_look(root, dry_run=dry_run)
-    wanted = _address(card)
+    wanted = address_of(card)
     with answering(as_json):
         machine = inventory_of(root)
         gpu = pick_card(machine, wanted)

@@ -28,8 +28,8 @@ Wake = Annotated[
 Address = Annotated[
     str | None,
     typer.Argument(
-        metavar="[ADDRESS]",
-        help="Which GPU, like 01:00.0; without it the one that would be handed over.",
+        metavar="[ADDRESS|gpu]",
+        help="Which GPU, like 01:00.0; gpu, or nothing, for the one that would be handed over.",
         show_default=False,
     ),
 ]
@@ -71,8 +71,8 @@ def only_to_look(root: Path | None, *, dry_run: bool) -> None:
 
 
 def address_of(text: str | None) -> PciAddress | None:
-    """An address; a usage error where it is none."""
-    if text is None:
+    """An address; None for ``gpu``, the one that would be handed over. Else a usage error."""
+    if text is None or text == "gpu":
         return None
     from diag.pci import PciAddress
 

@@ -28,10 +28,12 @@ def folder(tmp_path: Path) -> Path:
     [
         (("reset", "--full"), f"reset {GPU} (full)"),
         (("reset", "--short", "01:00.0"), f"reset {GPU} (short)"),
+        (("reset", "gpu", "--short"), f"reset {GPU} (short)"),
         (("detach",), f"detach {GPU}"),
         (("detach", "gpu", "--audio", "none"), f"detach {GPU}"),
         (("reattach", "01:00.0"), f"reattach {GPU}"),
         (("refresh",), f"refresh {GPU}"),
+        (("refresh", "gpu"), f"refresh {GPU}"),
     ],
 )
 def test_the_plan_is_shown_as_text_and_as_json(
