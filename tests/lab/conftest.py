@@ -9,6 +9,7 @@ new one.
 from __future__ import annotations
 
 import atexit
+import collections
 import contextlib
 import functools
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from lab.kernel import fetch_kernel
 from lab.machine import Lab, LabError, open_lab, qemu_path
 from lab.packages import LabUnavailable
 from lab.sample import sample_rom
-from lab.state import read_state
+from lab.state import read_errors, read_state
 from lab.topology import TOPOLOGIES
 
 
@@ -34,6 +35,10 @@ def missing() -> str | None:
     return None
 
 
+def _whole_state(lab: Lab) -> dict[str, object]:
+    return {**read_state(lab), "errors": read_errors(lab)}
+
+
 class Pool:
     """The lab that is up, with what its state was after its start."""
 
@@ -41,6 +46,7 @@ class Pool:
         self._stack = contextlib.ExitStack()
         self._lab: Lab | None = None
         self._state: dict[str, object] = {}
+        self._begins: dict[str, dict[str, object]] = {}
 
     def get(self, name: str) -> Lab:
         lab = self._lab
@@ -50,7 +56,10 @@ class Pool:
             # The display that the firmware boots with needs the ROM that QEMU has for it.
             rom = None if topology.boot_vga == topology.gpu else sample_rom()
             lab = self._lab = self._stack.enter_context(open_lab(topology, rom=rom))
-            self._state = read_state(lab)
+            # All labs from one snapshot begin alike. Where one does not, it serves one test only.
+            if not lab.restored or name not in self._begins:
+                self._begins[name] = _whole_state(lab)
+            self._state = self._begins[name]
         return lab
 
     def give_back(self) -> None:
@@ -60,7 +69,7 @@ class Pool:
 
     def _unchanged(self, lab: Lab) -> bool:
         try:
-            return lab.alive and read_state(lab) == self._state
+            return lab.alive and _whole_state(lab) == self._state
         except LabError:  # it does not answer any longer
             return False
 
@@ -113,7 +122,41 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.lab)
         item.add_marker(pytest.mark.xdist_group(_group(item)))
     rest = [item for item in items if item not in mine]
-    items[:] = rest + sorted(mine, key=_group)
+    took = _seconds(mine)
+    items[:] = rest + sorted(mine, key=lambda item: (-took[_group(item)], _group(item)))
+
+
+#: In pytest's cache: how long each group took when it was last run.
+_TOOK = "lab/seconds"
+#: Seconds that a test takes of which nothing is known.
+_GUESS = 4.0
+
+
+def _seconds(items: list[pytest.Item]) -> dict[str, float]:
+    """How long each group will take. The longest begin, so that all workers end together."""
+    counts = collections.Counter(map(_group, items))
+    known = _known(items[0].config) if items else {}
+    return {name: known.get(name, _GUESS * count) for name, count in counts.items()}
+
+
+def _known(config: pytest.Config) -> dict[str, float]:
+    cache = getattr(config, "cache", None)  # an option leaves it out
+    return dict(cache.get(_TOOK, {})) if cache is not None else {}
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Keep how long each group of lab tests took, if all of them were run."""
+    config = terminalreporter.config
+    took: dict[str, float] = collections.defaultdict(float)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            # xdist puts the group behind the test's name.
+            _, at, group = getattr(report, "nodeid", "").rpartition("@")
+            if at and isinstance(report, pytest.TestReport):
+                took[group] += report.duration
+    cache = getattr(config, "cache", None)
+    if took and cache is not None and not config.getoption("keyword"):
+        cache.set(_TOOK, {**_known(config), **took})
 
 
 def _group(item: pytest.Item) -> str:

@@ -1,7 +1,7 @@
 """What a lab and its agent say to each other: frames over one virtio port.
 
 A frame is one byte of kind, four of job number, four of length (little-endian), and a payload.
-The agent is started with this file beside it, by a bare interpreter: only the standard library.
+The agent has this file beside it: only the standard library.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ STDIN = b"I"  # bytes for a job's standard input; none of them: its end
 SIGNAL = b"K"  # a decimal number: the signal to send to a job's group
 
 # From the agent to the host.
-READY = b"Y"  # JSON: seconds since the kernel started
+WAITING = b"W"  # the kernel is up; a line of JSON is to tell it which lab this is: now (seconds),
+# tree, version, random (hexadecimal), env, cwd, modules, coldplug
+READY = b"Y"
+# JSON: why, unavailable (whether this machine is to blame); the lab cannot be what it was told
+REFUSED = b"F"
 STDOUT = b"O"
 STDERR = b"E"
 PID = b"N"  # a decimal number: a job has started

@@ -8,14 +8,16 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lab import frames
-from lab.job import COMMAND_LIMIT, Done, LabError, Running
+from lab.job import COMMAND_LIMIT, Done, LabError, Running, SetUpError
 from lab.kernel import Kernel
 from lab.monitor import Monitor
+from lab.packages import LabUnavailable
 from lab.topology import Topology
 
 #: The checkout: commands start there.
@@ -48,13 +50,16 @@ class Lab:
         self.kernel = kernel
         self.folder = folder
         self.boot_seconds = 0.0
+        self.restored = False
         self._qemu = qemu
         self._port = port
         self._jobs: dict[int, Running] = {}
         self._count = 0
         self._lock = threading.Lock()
+        self._waits = threading.Event()
         self._ready = threading.Event()
         self._gone = False
+        self._refused: dict[str, Any] | None = None
         self._monitor: Monitor | None = None
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -65,26 +70,56 @@ class Lab:
         with contextlib.suppress(OSError):
             while data := self._port.recv(1 << 20):
                 for kind, number, payload in parts.feed(data):
-                    if kind == frames.READY:
+                    if kind == frames.WAITING:
+                        self._waits.set()
+                    elif kind == frames.READY:
+                        self._ready.set()
+                    elif kind == frames.REFUSED:
+                        self._refused = json.loads(payload)
                         self._ready.set()
                     elif (job := self._jobs.get(number)) is not None:
                         job.arrived(kind, payload)
         self._gone = True
+        self._waits.set()
         self._ready.set()
         for job in list(self._jobs.values()):
             job.arrived(b"", b"")
 
-    def await_boot(self, limit: float = BOOT_LIMIT) -> None:
-        """Wait until the agent answers.
+    def await_kernel(self, limit: float = BOOT_LIMIT) -> None:
+        """Wait until the kernel is up and the lab waits for `go_on`.
 
         Raises:
+            LabUnavailable: this machine's QEMU has no 9p.
             LabError: it does not; the message shows the console.
         """
-        if not self._ready.wait(limit):
+        self._await(self._waits, limit)
+
+    def go_on(self, told: Mapping[str, Any], limit: float = BOOT_LIMIT) -> None:
+        """Tell a lab that waits which one it is, and wait until its agent answers.
+
+        Raises:
+            LabUnavailable: 9p does not give it this machine's files.
+            SetUpError: it cannot load a module that was asked for.
+            LabError: it does not; the message shows the console.
+        """
+        with contextlib.suppress(OSError):
+            self._port.sendall(json.dumps({**told, "now": time.time()}).encode() + b"\n")
+        self._await(self._ready, limit)
+
+    def _await(self, event: threading.Event, limit: float) -> None:
+        if not event.wait(limit):
             raise LabError(self.told(f"the lab did not boot within {limit:g} s"))
+        if self._refused is not None:
+            if self._refused["unavailable"]:
+                raise LabUnavailable(
+                    f"the lab cannot have this machine's /: {self._refused['why']}"
+                )
+            raise SetUpError(self.told(f"the lab cannot be set up: {self._refused['why']}"))
         if self._gone:
             self._qemu.wait(10)
-            said = (self.folder / "qemu.log").read_text(errors="replace").strip()
+            said = " ".join((self.folder / "qemu.log").read_text(errors="replace").split())
+            if "fsdev" in said or "virtio-9p" in said:
+                raise LabUnavailable(f"the lab needs a QEMU with 9p, and this one says: {said}")
             raise LabError(self.told(f"the lab ended before it was up (QEMU says: {said!r})"))
 
     # What is sent.
@@ -242,6 +277,10 @@ print(json.dumps([[d.name for d in g.glob('devices/*')] for g in groups.glob('*'
     def alive(self) -> bool:
         """Whether the machine runs."""
         return not self._gone and self._qemu.poll() is None
+
+    def kill(self) -> None:
+        """End it at once, in the middle of whatever it does."""
+        self._qemu.kill()
 
     def close(self) -> None:
         """Switch it off. What it has changed is gone."""

@@ -103,12 +103,13 @@ def main() -> None:
     rounds = 0
     with tempfile.TemporaryDirectory() as folder:
         places = Places(Path(folder, "run"), Path(folder, "lib"))
+        found = card(gpu)[1]  # what reads for us what may block has started by then
         before = whole_state()
         for rounds in range(1, int(times) + 1):
             execute(plan_detach(*card(gpu)), machine, places)
             by_qemu = rounds % int(every) == 0
             said = open_by_qemu(qemu, gpu, audio) if by_qemu else open_by_vfio(gpu, audio)
-            entry = find_detached(places, card(gpu)[1])
+            entry = find_detached(places, found)
             assert entry is not None
             left = take_back(entry, machine, places)
             after = whole_state()

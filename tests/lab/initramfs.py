@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import lzma
 import subprocess
-from collections.abc import Mapping
+import sys
 from pathlib import Path
 
 from lab.cache import cached
+from lab.interpreter import add_interpreter, interpreter, our_modules
 from lab.kernel import Kernel, kmod
 from lab.packages import unpack
 
@@ -16,31 +17,21 @@ from lab.packages import unpack
 #: to.
 BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_console")
 
-#: Where a lab's own files are, inside it.
-INSIDE = "/run/lab"
-
-#: Mounts this machine's ``/`` read-only, a tmpfs over it, and hands over to the agent.
-_INIT = rf"""#!/bin/busybox sh
+#: Loads the modules and hands over to the agent.
+_INIT = r"""#!/bin/busybox sh
 b=/bin/busybox
-$b mkdir -p /proc /sys /dev /ro /rw /new
+$b mkdir -p /proc /sys /dev
 $b mount -t proc proc /proc; $b mount -t sysfs sys /sys; $b mount -t devtmpfs dev /dev
 while read -r module; do $b insmod "/modules/$module" || echo "lab: no $module"; done < /lab/insmod
-if ! $b mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=loose,ro,access=any root /ro
-then echo "lab: the root file system cannot be mounted"; $b poweroff -f; fi
-$b mount -t tmpfs -o mode=755 rw /rw; $b mkdir /rw/upper /rw/work
-$b mount -t overlay -o lowerdir=/ro,upperdir=/rw/upper,workdir=/rw/work,xino=off overlay /new
-read -r tree < /lab/tree; read -r version < /lab/version
-$b mount -t proc proc /new/proc
-$b mount --move /sys /new/sys; $b mount --move /dev /new/dev
-$b mkdir -p /new/dev/pts /new/dev/shm /new/run "/new/lib/modules/$version"
-$b mount -t devpts devpts /new/dev/pts; $b mount -t tmpfs shm /new/dev/shm
-$b mount -t tmpfs -o mode=755 run /new/run; $b mkdir /new{INSIDE}; $b cp -a /lab/. /new{INSIDE}/
-$b mkdir /new{INSIDE}/written; $b mount --move /rw /new{INSIDE}/written
-$b mount --bind "/new$tree/lib/modules/$version" "/new/lib/modules/$version"
-$b umount /proc
 read -r python < /lab/python
-exec $b switch_root /new "$python" -I -S {INSIDE}/agent.py
+export LANG=C.UTF-8 HOME=/root PYTHONDONTWRITEBYTECODE=1
+exec "$python" /lab/server.py
 """
+
+#: The agent and what it imports of ours.
+AGENT = tuple(
+    Path(__file__).parent / f"{name}.py" for name in ("server", "frames", "newroot", "warm")
+)
 
 
 class Cpio:
@@ -74,6 +65,12 @@ class Cpio:
         if "/" in name:
             self.folder(name.rpartition("/")[0])
         self._add(name, 0o100000 | mode, data)
+
+    def link(self, name: str, target: str) -> None:
+        """A symbolic link, and the directories above it."""
+        if "/" in name:
+            self.folder(name.rpartition("/")[0])
+        self._add(name, 0o120777, target.encode())
 
     def character_device(self, name: str, major: int, minor: int) -> None:
         """A device node."""
@@ -113,8 +110,13 @@ def busybox() -> bytes:
     return (plain if plain.is_file() else merged).read_bytes()
 
 
-def base(kernel: Kernel) -> bytes:
-    """The part that every lab on `kernel` shares: busybox, the modules, the init script."""
+def initramfs(kernel: Kernel) -> Path:
+    """The file that every lab on `kernel` boots with: busybox, modules, the agent, its interpreter.
+
+    Raises:
+        LabUnavailable: busybox cannot be had.
+    """
+    found = interpreter()
 
     def make(folder: Path) -> None:
         archive = Cpio()
@@ -127,18 +129,16 @@ def base(kernel: Kernel) -> bytes:
             archive.file(f"modules/{path.name.removesuffix('.xz')}", module_bytes(path))
         names = [path.name.removesuffix(".xz") for path in files]
         archive.file("lab/insmod", "".join(f"{name}\n" for name in names).encode())
+        archive.file("lab/python", f"{sys.executable}\n".encode())
+        archive.file("lab/ours", "\n".join(our_modules()).encode())
+        for path in AGENT:
+            archive.file(f"lab/{path.name}", path.read_bytes())
+        add_interpreter(archive, found)
         archive.file("init", _INIT.encode(), 0o755)
         (folder / "initramfs").write_bytes(bytes(archive))
 
-    recipe = hashlib.sha256((_INIT + repr(BOOT_MODULES)).encode()).hexdigest()[:12]
-    return (cached(f"initramfs-{kernel.version}-{recipe}", make) / "initramfs").read_bytes()
-
-
-def initramfs(kernel: Kernel, files: Mapping[str, bytes]) -> bytes:
-    """The whole initramfs of one lab: `files` are found in it below ``/run/lab``."""
-    own = Cpio()
-    own.folder("lab")
-    for name, data in files.items():
-        own.file(f"lab/{name}", data)
-    # The kernel unpacks archives that follow each other.
-    return base(kernel) + bytes(own)
+    recipe = hashlib.sha256((_INIT + repr(BOOT_MODULES) + repr(found)).encode())
+    for path in (*AGENT, Path(__file__), Path(__file__).with_name("interpreter.py")):
+        recipe.update(path.read_bytes())
+    name = f"initramfs-{kernel.version}-{recipe.hexdigest()[:12]}"
+    return cached(name, make) / "initramfs"

@@ -26,6 +26,10 @@ class LabError(Exception):
     """The lab did not do what it should. The message ends with what its console said last."""
 
 
+class SetUpError(LabError):
+    """The lab is up, and cannot be what it was told to be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """A command that has ended.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import compileall
 import contextlib
-import json
+import fcntl
 import os
 import platform
 import shutil
@@ -19,15 +20,17 @@ from typing import Any
 
 from lab.guest import CHECKOUT, Lab
 from lab.initramfs import initramfs
-from lab.job import LIFE_LIMIT, Done, LabError, Running
+from lab.job import LIFE_LIMIT, Done, LabError, Running, SetUpError
 from lab.kernel import Kernel, fetch_kernel
 from lab.packages import LabUnavailable
+from lab.snapshot import save, snapshot_path
 from lab.topology import Topology
 
 __all__ = ["CHECKOUT", "QEMU", "Done", "Lab", "LabError", "Running", "open_lab", "qemu_path"]
 
 QEMU = "qemu-system-x86_64"
-HERE = Path(__file__).parent
+#: Seconds. A snapshot that is not up by then is broken (it takes one).
+RESTORE_LIMIT = 60.0
 
 
 def accelerator() -> str:
@@ -53,30 +56,22 @@ def qemu_path() -> str:
     return found
 
 
-def _command(
-    topology: Topology, kernel: Kernel, folder: Path, rom: bytes | None, processors: int, port: int
-) -> list[str]:
+def command_line(topology: Topology, kernel: Kernel, processors: int) -> list[str]:
+    """QEMU's command line as far as it is the same for all labs of a kind."""
     accel = accelerator()
     machine = "q35,kernel-irqchip=split" if accel == "kvm" else "q35"
-    # A busy host would fail the kernel's own test of its timer.
-    append = "console=ttyS0 panic=-1 reboot=t loglevel=4 no_timer_check"
-    # Whatever becomes of us, the machine ends with us.
-    command = ["setpriv", "--pdeathsig", "KILL", "--"]
-    command += [qemu_path(), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+    # A busy host would fail the kernel's own tests of its timer and its clock.
+    append = "console=ttyS0 panic=-1 reboot=t loglevel=4 no_timer_check tsc=nowatchdog"
+    command = [qemu_path(), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     command += ["-machine", machine, "-m", str(topology.memory), "-smp", str(processors)]
     # 57-bit addresses cost TCG a fifth level in each walk and nobody anything.
     command += ["-accel", accel if accel == "kvm" else "tcg,thread=multi"]
     command += ["-cpu", "host" if accel == "kvm" else "max,la57=off"]
-    command += ["-kernel", str(kernel.image), "-initrd", str(folder / "initramfs")]
+    command += ["-kernel", str(kernel.image), "-initrd", str(initramfs(kernel))]
     command += ["-append", f"{append} {topology.append}".rstrip()]
-    command += ["-serial", f"file:{folder / 'console'}"]
-    command += ["-qmp", f"unix:{folder / 'qmp'},server=on,wait=off"]
     command += ["-audiodev", "none,id=silence", *topology.options]
     for device in topology.devices:
-        has_rom = rom is not None and ",id=gpu," in device
-        command += ["-device", f"{device},romfile={folder / 'gpu.rom'}" if has_rom else device]
-    if rom is not None:
-        (folder / "gpu.rom").write_bytes(rom)
+        command += ["-device", device]
     if topology.optimus:
         from lab.ssdt import optimus_table
 
@@ -84,18 +79,120 @@ def _command(
     command += ["-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap"]
     command += ["-device", "virtio-9p-pci,fsdev=root,mount_tag=root,bus=pcie.0,addr=0x10"]
     command += ["-device", "virtio-serial-pci,id=serial,bus=pcie.0,addr=0x11"]
-    command += ["-chardev", f"socket,id=agent,fd={port}"]
     command += ["-device", "virtserialport,bus=serial.0,chardev=agent,name=lab"]
     return command
 
 
-def _set_up(modules: Sequence[str], coldplug: bool) -> dict[str, Any]:
+def _with_rom(command: list[str], rom: Path) -> list[str]:
+    return [f"{word},romfile={rom}" if ",id=gpu," in word else word for word in command]
+
+
+def _start(
+    command: list[str], folder: Path, topology: Topology, kernel: Kernel, snapshot: Path | None
+) -> Lab:
+    """Start QEMU, from a snapshot if there is one."""
+    ours, theirs = socket.socketpair()
+    # Whatever becomes of us, the machine ends with us.
+    command = ["setpriv", "--pdeathsig", "KILL", "--", *command]
+    command += ["-serial", f"file:{folder / 'console'}"]
+    command += ["-qmp", f"unix:{folder / 'qmp'},server=on,wait=off"]
+    command += ["-chardev", f"socket,id=agent,fd={theirs.fileno()}"]
+    if snapshot is not None:
+        command += ["-incoming", "fd:0"]
+    with (
+        (folder / "qemu.log").open("wb") as log,
+        (snapshot or Path(os.devnull)).open("rb") as state,
+    ):
+        qemu = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], stdin=state, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+    theirs.close()
+    return Lab(topology, kernel, qemu, folder, ours)
+
+
+def _compile() -> None:
+    """Our packages' code, ready in their __pycache__: a lab cannot keep it, and each command there
+    would spend seconds on what has changed since, or on all where nothing was ever kept.
+    """
+    for package in ("romkit", "diag", "passthrough", "tests/lab"):
+        # It fails where the checkout cannot be written; that only takes longer.
+        compileall.compile_dir(CHECKOUT / package, quiet=2)
+
+
+@contextlib.contextmanager
+def own_folder() -> Iterator[Path]:
+    """A lab's own folder. Those of runs that were killed go when the next lab starts."""
+    for left in Path(tempfile.gettempdir()).glob("lab-*/lock"):
+        with contextlib.suppress(OSError), left.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left.parent, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="lab-", ignore_cleanup_errors=True) as name:
+        path = Path(name)
+        with (path / "lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield path
+
+
+def _told(kernel: Kernel, modules: Sequence[str], coldplug: bool) -> dict[str, Any]:
     programs = Path(sys.executable).parent
     path = f"{programs}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     env = {"PATH": path, "HOME": "/root", "LANG": "C.UTF-8", "TERM": os.environ.get("TERM", "dumb")}
     # Compiled modules would be files that a test has left.
     env["PYTHONDONTWRITEBYTECODE"] = "1"
-    return {"env": env, "cwd": str(CHECKOUT), "modules": list(modules), "coldplug": coldplug}
+    return {
+        "tree": str(kernel.tree),
+        "version": kernel.version,
+        "env": env,
+        "cwd": str(CHECKOUT),
+        "modules": list(modules),
+        "coldplug": coldplug,
+        # Labs from one snapshot would all draw the same random numbers.
+        "random": os.urandom(64).hex(),
+    }
+
+
+def _boot(
+    topology: Topology, kernel: Kernel, rom: bytes | None, processors: int, folder: Path,
+    told: dict[str, Any], booted: bool,
+) -> Lab:  # fmt: skip
+    """A lab that is up."""
+    command = command_line(topology, kernel, processors)
+    # KVM boots as fast as it would be restored.
+    snapshot = None
+    if not booted and accelerator() == "tcg":
+        files = [Path(qemu_path()), kernel.image, initramfs(kernel)]
+        snapshot = snapshot_path(command, files, [rom or b""])
+    if rom is not None:
+        (folder / "gpu.rom").write_bytes(rom)
+        command = _with_rom(command, folder / "gpu.rom")
+    started = time.monotonic()
+    if snapshot is not None and snapshot.exists():
+        snapshot.touch()
+        lab = _start(command, folder, topology, kernel, snapshot)
+        try:
+            lab.go_on(told, RESTORE_LIMIT)
+        except BaseException as error:
+            lab.close()
+            # What it was told cannot be had: that is no fault of the snapshot.
+            if isinstance(error, SetUpError) or not isinstance(error, LabError):
+                raise
+            # Of another QEMU, or cut off by a full disk.
+            snapshot.unlink(missing_ok=True)
+        else:
+            lab.boot_seconds, lab.restored = time.monotonic() - started, True
+            return lab
+    lab = _start(command, folder, topology, kernel, None)
+    try:
+        lab.await_kernel()
+        if snapshot is not None:
+            save(lab, snapshot)
+        lab.go_on(told)
+    except BaseException:
+        lab.close()
+        raise
+    lab.boot_seconds = time.monotonic() - started
+    return lab
 
 
 @contextlib.contextmanager
@@ -107,8 +204,9 @@ def open_lab(
     coldplug: bool = False,
     processors: int = 1,
     life: float = LIFE_LIMIT,
+    booted: bool = False,
 ) -> Iterator[Lab]:
-    """Boot a lab; it is switched off at the end, whatever happens.
+    """Start a lab; it is switched off at the end, whatever happens.
 
     Args:
         topology: what machine it is.
@@ -117,6 +215,7 @@ def open_lab(
         coldplug: load the driver of every device, as a distribution's start does.
         processors: how many it has.
         life: seconds after its start-up at which it is ended in any case.
+        booted: boot its kernel, although there may be a snapshot of one that is up.
 
     Raises:
         LabUnavailable: this machine cannot run it; says what is missing.
@@ -124,37 +223,15 @@ def open_lab(
     """
     qemu_path()
     kernel = fetch_kernel()
-    with tempfile.TemporaryDirectory(prefix="lab-") as name:
-        folder = Path(name)
-        files = {
-            "agent.py": (HERE / "agent.py").read_bytes(),
-            "frames.py": (HERE / "frames.py").read_bytes(),
-            "set-up.json": json.dumps(_set_up(modules, coldplug)).encode(),
-            "tree": f"{kernel.tree}\n".encode(),
-            "version": f"{kernel.version}\n".encode(),
-            "python": f"{Path(sys._base_executable).resolve()}\n".encode(),
-        }
-        (folder / "initramfs").write_bytes(initramfs(kernel, files))
-        ours, theirs = socket.socketpair()
-        command = _command(topology, kernel, folder, rom, processors, theirs.fileno())
-        started = time.monotonic()
-        with (folder / "qemu.log").open("wb") as log:
-            qemu = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log, start_new_session=True,
-            )  # fmt: skip
-        theirs.close()
-        guard = threading.Timer(life, qemu.kill)
+    _compile()
+    with own_folder() as folder:
+        told = _told(kernel, modules, coldplug)
+        lab = _boot(topology, kernel, rom, processors, folder, told, booted)
+        # A busy host boots slowly; that has a limit of its own.
+        guard = threading.Timer(life, lab.kill)
         guard.daemon = True
-        lab = Lab(topology, kernel, qemu, folder, ours)
+        guard.start()
         try:
-            lab.await_boot()
-            lab.boot_seconds = time.monotonic() - started
-            # A busy host boots slowly; that has a limit of its own.
-            guard.start()
-            # Read by now. Should we be killed, little is left behind.
-            (folder / "initramfs").unlink()
-            (folder / "gpu.rom").unlink(missing_ok=True)
             yield lab
         finally:
             guard.cancel()

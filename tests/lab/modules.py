@@ -119,6 +119,17 @@ def bbswitch() -> Path:
     return build_module(source)
 
 
+def acpi_call() -> Path:
+    """Debian's acpi_call, as it comes: it evaluates any method of the firmware's tables.
+
+    Raises:
+        LabUnavailable: its source cannot be had, or modules cannot be built here.
+    """
+    folder = cached("acpi-call-dkms", lambda folder: unpack(["acpi-call-dkms"], folder))
+    (source,) = (folder / "usr/src").glob("acpi-call-*")
+    return build_module(source)
+
+
 def nvhda() -> Path:
     """Our nvhda, which can also be bbswitch (``sources/nvhda``).
 

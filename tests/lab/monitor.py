@@ -20,15 +20,20 @@ class Monitor:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(60)
         self._socket.connect(str(path))
-        self._lines = self._socket.makefile("rb")
+        self._pending = bytearray()
         self._events: list[dict[str, Any]] = []
         self._read()
         self.ask("qmp_capabilities")
 
     def _read(self) -> dict[str, Any]:
-        line = self._lines.readline()
-        if not line:
-            raise MonitorError("QEMU has ended")
+        # A file of the socket would refuse all reads after one that took too long.
+        while b"\n" not in self._pending:
+            arrived = self._socket.recv(65536)
+            if not arrived:
+                raise MonitorError("QEMU has ended")
+            self._pending += arrived
+        line, _, rest = bytes(self._pending).partition(b"\n")
+        self._pending = bytearray(rest)
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -80,5 +85,4 @@ class Monitor:
 
     def close(self) -> None:
         """Hang up."""
-        self._lines.close()
         self._socket.close()

@@ -36,12 +36,18 @@ for device in pathlib.Path('/sys/bus/pci/devices').iterdir():
     ]
 print(json.dumps({
     'devices': devices,
-    'modules': sorted(line.split()[0] for line in open('/proc/modules')),
+    'modules': {
+        module: {knob.name: text(knob)
+            for knob in pathlib.Path('/sys/module', module, 'parameters').glob('*')}
+        for module in (line.split()[0] for line in open('/proc/modules'))},
+    # Warnings and worse. That modules of ours were loaded (P, O, E) is no harm.
+    'tainted': int(text(pathlib.Path('/proc/sys/kernel/tainted'))) & ~(1 | 1 << 12 | 1 << 13),
     'mounts': sorted(' '.join(line.split()[1:4]) for line in open('/proc/mounts')),
     'command lines': sorted(
-        text(process / 'cmdline') for process in pathlib.Path('/proc').iterdir()
+        line for process in pathlib.Path('/proc').iterdir()
         if process.name.isdigit() and process.name not in ('1', str(os.getpid()))
-        and text(process / 'cmdline')),
+        # a number where it has just ended
+        and isinstance(line := text(process / 'cmdline'), str) and line),
     'lockdown': text(pathlib.Path('/sys/kernel/security/lockdown')),
     'settings': [text(pathlib.Path(path)) for path in (
         '/sys/bus/pci/drivers_autoprobe', '/proc/sys/vm/nr_hugepages')],
@@ -55,7 +61,26 @@ print(json.dumps({
 """
 
 
+_ERRORS = """
+import ctypes, json
+# syslog(2): 3 is "read all", from the last clearing on; levels 0 to 3 are errors and worse.
+room = ctypes.create_string_buffer(1 << 20)
+size = ctypes.CDLL(None).klogctl(3, room, len(room))
+lines = room.raw[:max(size, 0)].decode(errors='replace').splitlines()
+print(json.dumps(
+    [line for line in lines if line[:1] == '<' and int(line[1:line.index('>')]) & 7 < 4]))
+"""
+
+
 def read_state(lab: Lab) -> dict[str, object]:
-    """Devices with their drivers and headers, modules, mounts, processes, settings, files."""
+    """Devices with their drivers and headers, modules with their parameters, mounts, processes,
+    settings, files, and whether the kernel is tainted.
+    """
     state: dict[str, object] = json.loads(lab.python(_SOURCE).check().out)
     return state
+
+
+def read_errors(lab: Lab) -> list[str]:
+    """What the kernel's log has of errors and worse. Some tests make them on purpose."""
+    found: list[str] = json.loads(lab.python(_ERRORS).check().out)
+    return found

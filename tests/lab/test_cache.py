@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,24 @@ def test_two_runs_make_a_thing_once() -> None:
     first.join(60)
     second.join(60)
     assert len(found) == 2
+
+
+def test_what_was_not_asked_for_lately_goes_when_something_new_comes(folder: Path) -> None:
+    day = 86400
+    ages = {
+        "kernel-1": 20 * day,
+        "kernel-2": 20 * day,
+        "headers-1": 10 * day,
+        "initramfs-1": 2 * day,
+    }
+    for name in ages:
+        cached(name, fill)
+    for name, age in ages.items():
+        os.utime(folder / name, (time.time() - age,) * 2)
+    cached("kernel-2", never)  # asked for again
+    cached("kernel-3", fill)
+    left = {path.name for path in folder.iterdir() if path.is_dir()}
+    assert left == {"kernel-2", "kernel-3", "headers-1"}
 
 
 def test_a_folder_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

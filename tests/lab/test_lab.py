@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import re
 import signal
 import sys
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from lab import frames
+from lab import frames, machine
 from lab.machine import CHECKOUT, Lab, LabError, Running, open_lab
+from lab.packages import LabUnavailable
+from lab.state import read_errors, read_state
 from lab.topology import TOPOLOGIES
 
 any_lab = pytest.mark.parametrize("lab", ["laptop"], indirect=True)
@@ -127,6 +132,71 @@ def test_what_it_writes_stays_inside(lab: Lab) -> None:
     lab.run("rm", CHECKOUT / "written-by-the-lab").check()
 
 
+@any_lab
+@pytest.mark.parametrize(
+    "argv", [("diag", "--version"), ("passthrough", "nonsense"), ("romkit", "info", "/none")]
+)
+def test_a_forked_program_does_what_an_executed_one_does(lab: Lab, argv: tuple[str, ...]) -> None:
+    """`warm.py`: our commands start in a fork of the agent."""
+    script = lab.run("which", argv[0]).check().out
+    executed = lab.run(sys.executable, script, *argv[1:])
+    assert (executed.status == 0) == (argv[1] == "--version")
+    for forked in (lab.run(*argv), lab.run(script, *argv[1:])):
+        assert (forked.status, forked.out, forked.err) == (
+            executed.status, executed.out, executed.err,
+        )  # fmt: skip
+
+
+@any_lab
+def test_a_forked_program_is_a_process_like_an_executed_one(lab: Lab) -> None:
+    """Its name, folder, user, environment, streams, its end by a signal."""
+    source = """import atexit, json, os, sys
+atexit.register(print, 'end')
+told = [open('/proc/self/comm').read(), sys.argv, sys.path[0], os.getcwd(), os.getuid(),
+        os.environ.get('GIVEN'), sys.stdin.read(),
+        [[s.encoding, s.errors, s.line_buffering, s.isatty()]
+            for s in (sys.stdin, sys.stdout, sys.stderr)],
+        __name__, __file__, sys.executable, sys.prefix, sys.flags.isolated,
+        sorted(os.listdir('/proc/self/fd'))]
+print(json.dumps(told))
+if len(sys.argv) > 1:
+    import time
+    time.sleep(1000)
+sys.exit('left')
+"""
+    folder = "/tmp/programs"
+    lab.run("mkdir", folder).check()
+    for name in ("diag", "plain"):
+        text = f"#!{sys.executable}\n{source}".encode()
+        lab.run("sh", "-c", f"cat > {folder}/{name}; chmod 755 {folder}/{name}", stdin=text).check()
+    said = {}
+    for name in ("diag", "plain"):
+        done = lab.run(f"{folder}/{name}", stdin=b"\xfc", env={"GIVEN": "this"}, cwd="/tmp")
+        assert (done.status, done.err, done.out.endswith("\nend")) == (1, "left", True)
+        said[name] = done.out.replace("plain", "diag")
+        job = lab.start(f"{folder}/{name}", "stay")
+        job.close_stdin()
+        job.signal(signal.SIGTERM)
+        assert job.wait(60).status == -signal.SIGTERM
+    assert said["diag"] == said["plain"]
+    lab.run("rm", "-r", folder).check()
+
+
+@any_lab
+def test_what_a_test_leaves_is_seen(lab: Lab) -> None:
+    state = read_state(lab)
+    knob = "/sys/module/overlay/parameters/redirect_max"
+    lab.write(knob, "255")
+    assert read_state(lab) != state
+    lab.write(knob, "256")
+    assert read_state(lab) == state
+    errors = read_errors(lab)
+    lab.run("tee", "/dev/kmsg", stdin=b"<4>a warning\n").check()
+    assert read_errors(lab) == errors
+    lab.run("tee", "/dev/kmsg", stdin=b"<3>an error\n").check()
+    assert [line.split("] ")[1] for line in read_errors(lab)[len(errors) :]] == ["an error"]
+
+
 @every_lab
 def test_the_kernel_groups_its_devices_as_the_topology_says(lab: Lab) -> None:
     wanted = set(lab.topology.groups)
@@ -170,6 +240,54 @@ def test_a_machine_that_qemu_refuses_says_why() -> None:
     broken = replace(TOPOLOGIES["no-iommu"], devices=("no-such-device",))
     with pytest.raises(LabError, match="no-such-device"), open_lab(broken):
         pass
+
+
+@pytest.mark.usefixtures("lab")
+@any_lab
+def test_a_module_that_cannot_be_loaded_is_named() -> None:
+    with (
+        pytest.raises(LabError, match=r"modprobe no-such-module: .*not found"),
+        open_lab(TOPOLOGIES["no-iommu"], modules=["overlay", "no-such-module"]),
+    ):
+        pass
+
+
+@pytest.mark.usefixtures("lab")
+@any_lab
+@pytest.mark.parametrize(
+    ("word", "other", "said"),
+    [
+        ("mount_tag=root", "mount_tag=other", "cannot have this machine's /: mount root on /ro"),
+        ("virtio-9p-pci", "virtio-9p-none", "needs a QEMU with 9p, and this one says"),
+    ],
+)
+def test_without_9p_there_is_no_lab(
+    word: str, other: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = machine.command_line
+
+    def without(*asked: object) -> list[str]:
+        return [part.replace(word, other) for part in plain(*asked)]  # type: ignore[arg-type]
+
+    monkeypatch.setattr(machine, "command_line", without)
+    with (
+        pytest.raises(LabUnavailable, match=re.escape(said)) as reason,
+        open_lab(TOPOLOGIES["no-iommu"]),
+    ):
+        pass
+    assert "\n" not in str(reason.value)
+
+
+def test_what_a_killed_run_has_left_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "lab-left").mkdir()
+    for name in ("lock", "console"):
+        (tmp_path / "lab-left" / name).touch()
+    with machine.own_folder() as first:
+        assert list(tmp_path.iterdir()) == [first]
+        with machine.own_folder() as second:
+            assert set(tmp_path.iterdir()) == {first, second}
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("lab")

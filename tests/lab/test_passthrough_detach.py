@@ -58,7 +58,7 @@ def test_fifty_handovers_leave_nothing_behind(lab: Lab) -> None:
     lab.run("modprobe", "snd-hda-intel").check()
     program = CHECKOUT / "tests/lab/handovers.py"
     words = [program, *functions(lab), "50", QEMU, "5"]
-    done = lab.run(sys.executable, *words, limit=400).check()
+    done = lab.run(sys.executable, *words, limit=900).check()
     said = json.loads(done.out)
     assert said["wrong"] == []
     assert said["rounds"] == 50
@@ -77,7 +77,7 @@ def test_what_fails_or_is_killed_anywhere_leaves_the_host_as_it_was(
         else:
             lab.run("modprobe", "nvidia").check()
         program = CHECKOUT / "tests/lab/trial.py"
-        done = lab.run(sys.executable, program, *functions(lab), PORT, plan, limit=400).check()
+        done = lab.run(sys.executable, program, *functions(lab), PORT, plan, limit=1200).check()
     said = json.loads(done.out)
     assert said["wrong"] == []
     assert said["trials"] >= least

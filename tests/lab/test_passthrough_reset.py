@@ -71,7 +71,7 @@ def test_both_resets_bring_a_sleeping_card_back(lab: Lab) -> None:
 
 
 @laptop
-@pytest.mark.parametrize(("plan", "least"), [("reset full", 20), ("reset short", 6)])
+@pytest.mark.parametrize(("plan", "least"), [("reset full", 20), ("reset short", 16)])
 @pytest.mark.trial
 def test_a_reset_that_fails_or_is_killed_anywhere_leaves_the_host_as_it_was(
     lab: Lab, plan: str, least: int
@@ -80,7 +80,7 @@ def test_a_reset_that_fails_or_is_killed_anywhere_leaves_the_host_as_it_was(
         lab.run("modprobe", "-a", "snd-hda-intel", "bbswitch", "nvhda").check()
         vfio.bind(lab, lab.topology.gpu)
         program = CHECKOUT / "tests/lab/trial.py"
-        done = lab.run(sys.executable, program, *functions(lab), PORT, plan, limit=400).check()
+        done = lab.run(sys.executable, program, *functions(lab), PORT, plan, limit=1200).check()
         lab.sh("rmmod nvhda bbswitch").check()
     said = json.loads(done.out)
     assert said["wrong"] == []
@@ -97,6 +97,43 @@ def test_the_gentlest_way_is_taken_and_named(lab: Lab) -> None:
     assert said["tried"][0]["why_not"] == ""
     # Nothing was removed: it is the same device to the kernel.
     assert lab.run("stat", "-c", "%i", f"{PCI}/{gpu}/config").out == before
+
+
+def refuse(lab: Lab, *paths: str) -> None:
+    """Every write to these attributes fails from now on (full(4)), until they are gone."""
+    for path in paths:
+        lab.run("mount", "-n", "--bind", "/dev/full", path).check()
+
+
+@with_own_reset
+def test_where_the_gentle_way_fails_the_next_is_taken_and_named(lab: Lab) -> None:
+    gpu, audio = functions(lab)
+    refuse(lab, f"{PCI}/{gpu}/reset")
+    done = lab.run("passthrough", "reset", gpu, "--driver", "").check()
+    first, second, *_ = done.out.splitlines()
+    assert first.startswith("function: has not helped")
+    assert "no space left on device" in first
+    assert second.startswith(f"reset {gpu} (short): done")
+    assert {gpu, audio, PORT} <= set(lab.devices())
+    # What could not be written is gone with the device that it belonged to.
+    lab.write(f"{PCI}/{gpu}/reset", "1\n")
+
+
+@with_own_reset
+def test_where_nothing_helps_a_cold_boot_is_named_and_all_is_as_before(lab: Lab) -> None:
+    gpu, audio = functions(lab)
+    before = lab.devices(), lab.groups(), lab.driver(gpu), lab.driver(audio)
+    refused = (f"{PCI}/{gpu}/reset", f"{PCI}/{PORT}/remove")
+    refuse(lab, *refused)
+    done = lab.run("passthrough", "reset", gpu, "--driver", "")
+    lab.run("umount", "-n", *refused).check()
+    assert done.status == 4, done.err
+    for form in ("function", "short", "full"):
+        assert f"{form}: " in done.err
+    assert "a cold boot is needed: shut down" in done.err
+    assert "this machine is as it was before" in done.err
+    assert (lab.devices(), lab.groups(), lab.driver(gpu), lab.driver(audio)) == before
+    assert "nothing to recover" in lab.run("passthrough", "recover").check().out
 
 
 @laptop

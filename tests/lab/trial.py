@@ -54,6 +54,10 @@ def host_state() -> dict[str, object]:
     modules = Path("/proc/modules").read_text().splitlines()
     state["modules"] = sorted(line.split()[0] for line in modules)
     state["autoprobe"] = text(Path("/sys/bus/pci/drivers_autoprobe"))
+    state["pages"] = text(Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"))
+    state["groups"] = sorted(path.name for path in Path("/sys/fs/cgroup").glob("*/"))
+    state["controllers"] = text(Path("/sys/fs/cgroup/cgroup.subtree_control"))
+    state["cpus"] = sorted(os.sched_getaffinity(1))
     return state
 
 
@@ -94,12 +98,11 @@ _THINNED = {("kill", "done", step) for step in range(6)} | {
 
 
 def trials(
-    plan_of: Callable[[], Plan], machine: Machine, places: Places, *, thin: int = 0
+    plan_of: Callable[[], Plan], machine: Machine, places: Places, *, thin: bool = False
 ) -> tuple[int, list[dict[str, object]]]:
     """All trials of one plan; how many, and those after which the host was another one.
 
-    Thin: killed between effect and journal at every step, failed or ended at every third; where
-    `thin` is more than 1, only at each `thin`-th step.
+    Thin: killed between effect and journal at every step, failed or ended at every sixth.
     """
     before = host_state()
     count, wrong = 0, []
@@ -111,8 +114,6 @@ def trials(
         for point in ("begin", "effect", "done"):
             for name, make in (("kill", kill_at), ("fail", fail_at), ("interrupt", interrupt_at)):
                 if thin and (name, point, step % 6) not in _THINNED:
-                    continue
-                if thin > 1 and step % thin:
                     continue
                 count += 1
                 said = one(plan_of(), machine, places, make(point, step), apart=name == "kill")
@@ -247,6 +248,16 @@ def session(gpu: str, _audio: str, _port: str) -> Plan:
     )  # fmt: skip
 
 
+def resources(_gpu: str, _audio: str, _port: str) -> Plan:
+    """Huge pages and a CPU that nobody else has; the machine has two of these."""
+    from passthrough.steps import EnableController, MakePartition, RunProgram, SetPagesApart
+
+    sleeps = RunProgram("trial/sleep", ("sleep", "1000"), 65534, "/run/trial.log")
+    own = MakePartition("/sys/fs/cgroup/dgpukit.trial", "1")
+    steps = (SetPagesApart("2M", 4), EnableController("cpuset"), own, sleeps)
+    return Plan("resources", steps)
+
+
 def _card(gpu: str) -> tuple[Inventory, PciDevice]:
     machine = Inventory(Host())
     device = machine.device(PciAddress.parse(gpu))
@@ -256,13 +267,13 @@ def _card(gpu: str) -> tuple[Inventory, PciDevice]:
 
 PLANS = {
     "power off": power_off, "power on": power_on, "handover": handover, "again": again,
-    "session": session,
+    "session": session, "resources": resources,
 }  # fmt: skip
 
-#: Longer ones, of which not every trial is made. The short reset takes steps of the full one.
+#: Longer ones, of which not every trial is made.
 THIN = {
-    "detach": (detach, 1), "reset full": (reset_full, 1), "reset short": (reset_short, 3),
-    "refresh": (refresh, 1), "read rom": (read_rom, 1),
+    "detach": detach, "reset full": reset_full, "reset short": reset_short, "refresh": refresh,
+    "read rom": read_rom,
 }  # fmt: skip
 
 
@@ -271,8 +282,8 @@ def main() -> None:
     machine = Machine(Host())
     with tempfile.TemporaryDirectory() as folder:
         places = Places(Path(folder, "run"), Path(folder, "lib"))
-        make, thin = THIN[kind] if kind in THIN else (PLANS[kind], 0)
-        count, wrong = trials(lambda: make(gpu, audio, port), machine, places, thin=thin)
+        make = {**PLANS, **THIN}[kind]
+        count, wrong = trials(lambda: make(gpu, audio, port), machine, places, thin=kind in THIN)
     print(json.dumps({"trials": count, "wrong": wrong}))
 
 

@@ -1,19 +1,20 @@
 """The first program of a lab: runs what the host asks for, many jobs at a time.
 
-It is process 1 there, and must not end before the machine does. It imports only the standard
-library and `frames`, as the bare interpreter that runs it knows no packages.
+It is process 1 there, and must not end before the machine does. It starts before the lab has this
+machine's files, waits there while a snapshot is taken, and goes on in each lab that starts from it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import json
 import os
 import selectors
 import signal
+import struct
 import subprocess
-import sys
 import termios
 import time
 import traceback
@@ -21,9 +22,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-sys.path.insert(0, "/run/lab")
-
 import frames
+import newroot
+import warm
 
 PORTS = Path("/sys/class/virtio-ports")
 
@@ -69,8 +70,7 @@ class Agent:
             data = data[os.write(self.port, data) :]
 
     def serve(self) -> None:
-        uptime = Path("/proc/uptime").read_text().split()[0]
-        self.say(frames.READY, 0, json.dumps({"uptime": float(uptime)}).encode())
+        self.say(frames.READY, 0)
         while True:
             for key, _ in self.selector.select():
                 # What came before it in this round may have closed it, and opened another by the
@@ -228,27 +228,25 @@ def _become(kind: bytes, asked: dict[str, object], stdio: tuple[int, int, int]) 
             os.setgid(int(user))  # type: ignore[call-overload]
             os.setuid(int(user))  # type: ignore[call-overload]
         if kind == frames.RUN:
-            # Python ignores SIGPIPE; a program expects to be ended by it.
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             argv = [str(arg) for arg in asked["argv"]]  # type: ignore[attr-defined]
-            os.execvp(argv[0], argv)
-        sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
+            # Another user may be kept from this interpreter's files, and only exec finds that out.
+            script = None if user is not None else warm.script_path(argv, asked["env"])  # type: ignore[arg-type]
+            if script is None:
+                # Python ignores SIGPIPE; a program expects to be ended by it.
+                signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+                os.execvp(argv[0], argv)
+            warm.open_streams()
+            warm.run_script(script, argv)
+        warm.open_streams()
         names = {"__name__": "__main__", "__file__": str(asked["name"])}
-        exec(compile(str(asked["source"]), str(asked["name"]), "exec"), names)
-        status = 0
-    except SystemExit as end:
-        status = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-        if isinstance(end.code, str):
-            os.write(2, end.code.encode() + b"\n")
+        code = compile(str(asked["source"]), str(asked["name"]), "exec")
+        warm.end(lambda: exec(code, names))
     except FileNotFoundError as error:
         os.write(2, f"lab: {asked.get('argv', asked['cwd'])}: {error}\n".encode())
     except BaseException:
         os.write(2, traceback.format_exc().encode())
         status = 1
     finally:
-        with contextlib.suppress(BaseException):
-            sys.stdout.flush()
-            sys.stderr.flush()
         os._exit(status)
 
 
@@ -267,13 +265,31 @@ def _port(name: str) -> int:
     raise SystemExit(f"lab: no virtio port {name}")
 
 
+class ModuleError(Exception):
+    """A module that was asked for cannot be loaded."""
+
+
+#: include/uapi/linux/random.h: _IOW('R', 3, int[2]), _IO('R', 7)
+RNDADDENTROPY, RNDRESEEDCRNG = 0x40085203, 0x5207
+
+
+def _mix_in(noise: bytes) -> None:
+    """Make the kernel's random numbers others than those of labs from the same snapshot."""
+    with Path("/dev/urandom").open("wb", buffering=0) as device:
+        counted = struct.pack("ii", 8 * len(noise), len(noise)) + noise
+        fcntl.ioctl(device, RNDADDENTROPY, counted)
+        fcntl.ioctl(device, RNDRESEEDCRNG)
+
+
 def _set_up(asked: dict[str, object]) -> None:
     os.environ.clear()
     os.environ.update({str(k): str(v) for k, v in asked["env"].items()})  # type: ignore[attr-defined]
     with contextlib.suppress(OSError):
         Path("/proc/sys/kernel/hostname").write_text("lab\n")
     for module in asked["modules"]:  # type: ignore[attr-defined]
-        subprocess.run(["modprobe", module], check=False)
+        done = subprocess.run(["modprobe", module], check=False, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise ModuleError(f"modprobe {module}: {done.stderr.strip()}")
     if asked["coldplug"]:
         found = {p.read_text().strip() for p in Path("/sys/bus").glob("*/devices/*/modalias")}
         subprocess.run(["modprobe", "-a", "-q", "-b", *sorted(found)], check=False)
@@ -281,11 +297,29 @@ def _set_up(asked: dict[str, object]) -> None:
 
 
 def main() -> None:
-    """Set the machine up, then serve until it is switched off."""
+    """Wait to be told which lab this is, set it up, then serve until it is switched off."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asked = json.loads(Path("/run/lab/set-up.json").read_text())
-    _set_up(asked)
-    Agent(_port("lab")).serve()
+    warm.import_shared(Path("/lab/ours").read_text().split())
+    # Forks would copy what the collector touches.
+    gc.collect()
+    gc.freeze()
+    port = _port("lab")
+    os.write(port, frames.frame(frames.WAITING, 0))
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        line += os.read(port, 1)
+    told = json.loads(line)
+    time.clock_settime(time.CLOCK_REALTIME, told["now"])
+    _mix_in(bytes.fromhex(told["random"]))
+    try:
+        newroot.enter(told["tree"], told["version"])
+        _set_up(told)
+    except (newroot.RootError, ModuleError) as error:
+        refused = {"why": str(error), "unavailable": isinstance(error, newroot.RootError)}
+        os.write(port, frames.frame(frames.REFUSED, 0, json.dumps(refused).encode()))
+        # The host reads it, and ends this machine.
+        signal.pause()
+    Agent(port).serve()
 
 
 if __name__ == "__main__":
