@@ -14,7 +14,7 @@ laptop = pytest.mark.parametrize("lab", ["laptop"], indirect=True)
 
 
 @laptop
-@pytest.mark.parametrize("plan", ["handover", "again"])
+@pytest.mark.parametrize("plan", [pytest.param("handover", marks=pytest.mark.trial), "again"])
 def test_a_plan_that_fails_or_is_killed_anywhere_leaves_the_host_as_it_was(
     lab: Lab, plan: str
 ) -> None:
