@@ -9,20 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from posixpath import dirname
 from typing import TYPE_CHECKING
 
 from passthrough.errors import PassthroughError
 from passthrough.launch import plan_launch, title_of
 from passthrough.plan import Plan
-from passthrough.programs import may_open
 from passthrough.steps import CreateImage
 from passthrough.vm.check import looks_of
 from passthrough.vm.device_sections import Gpu
 from passthrough.vm.image import free_space, read_image, read_medium
-from passthrough.vm.looks import guest_files
 from passthrough.vm.monitor import PATIENCE
+from passthrough.vm.reachable import reach_findings
 from passthrough.vm.visible import looked_at
 from romkit.finding import Evidence, Finding, Severity, Verdict
 from romkit.render.text import human_size
@@ -83,7 +81,8 @@ def plan_install(
     ]
     findings = [*_missing(missing), *_room(inventory, made), *_drives(guest)]
     if inventory.host.live:
-        unusable = list(_permissions(guest, user, {d.path for d in missing}))
+        coming = {drive.path for drive in missing}
+        unusable = list(reach_findings(guest, user, "install.files", made=coming))
         findings += unusable
         known = {finding.subject for finding in unusable}
         findings += [f for f in (*_media(guest), *_disks(guest, over=over))
@@ -93,7 +92,7 @@ def plan_install(
         findings.append(_fails("install.qemu-img", "qemu-img", "qemu-img is not installed",
                                "install qemu-utils (Debian), qemu-img (Fedora), or make the disk "
                                'yourself; format = "raw" needs none'))  # fmt: skip
-    findings += run.findings
+    findings += [f for f in run.findings if f.check != "launch.files"]  # asked above, with more
     notes = (f"the picture: {looked_at(guest.profile)}", *run.notes)
     name = title_of(guest.profile.name, install=True)
     return replace(run, title=name, steps=(*made, *run.steps), findings=tuple(findings),
@@ -151,27 +150,6 @@ def _room(inventory: Inventory, made: list[CreateImage]) -> Iterator[Finding]:
         severity = Severity.WARNING if free >= _LEAST else Severity.BLOCKER
         yield _fails("install.space", folder, title, "make room, another folder, or --size",
                      seen, severity=severity)  # fmt: skip
-
-
-def _permissions(guest: Guest, user: User, missing: set[str]) -> Iterator[Finding]:
-    """Every file is there, and its user may open it."""
-    for path, written, key in guest_files(guest):
-        if path in missing:
-            continue
-        try:
-            may = may_open(user, path, write=written)
-        except PassthroughError as error:
-            yield Finding("install.files", Verdict.UNKNOWN, Severity.BLOCKER, path,
-                          f"whether {user.name} may open {path} is not known: {error.message}", (),
-                          error.hint, "")  # fmt: skip
-            continue
-        if not may and not Path(path).exists():
-            yield _fails("install.files", path, f"{path} is not there", f"check `{key}`")
-        elif not may:
-            what = "written to" if written else "read"
-            yield _fails("install.files", path, f"{path} cannot be {what} by {user.name}",
-                         f"check `{key}`, or setfacl -m u:{user.name}:{'rw' if written else 'r'} "
-                         f"{path}")  # fmt: skip
 
 
 def _media(guest: Guest) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from passthrough.vm.mdev import mdev_findings, mdev_steps
 from passthrough.vm.memory import page_findings, page_steps
 from passthrough.vm.monitor import PATIENCE
 from passthrough.vm.network import bridge_findings, tap_steps, vde_findings, vde_steps
+from passthrough.vm.reachable import reach_findings
 from passthrough.vm.tpm import tpm_findings, tpm_steps
 from romkit.finding import Finding, Severity, Verdict
 
@@ -84,6 +85,8 @@ def plan_launch(
     findings = list(_findings(inventory, guest, user, domain))
     # A disk with two writers is lost, and a driver finds no card with another one's ROM.
     findings += looks_of(guest, inventory, "guest.disks", "guest.rom")
+    if host.live and domain is None:  # libvirt's QEMU is another user, with rights of its own
+        findings += reach_findings(guest, user, "launch.files")
     notes: list[str] = list(line.notes if domain is None else ())
     device = None if guest.gpu is None else inventory.device(guest.gpu.source)
     if guest.gpu is not None and device is None:

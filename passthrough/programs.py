@@ -228,8 +228,14 @@ def make_file(path: str, data: bytes | None, user: User, *, anew: bool = False) 
         ) from None
 
 
-def run_as(user: User, *argv: str, limit: float = 60.0) -> tuple[int, str]:
+def run_as(user: User, *argv: str, limit: float = 60.0, umask: int = -1) -> tuple[int, str]:
     """Run a short program as a user; its exit status and what it said.
+
+    Args:
+        user: who runs it.
+        argv: what is run.
+        limit: seconds that it may take.
+        umask: rights that the files it makes do not get; -1 for ours.
 
     Raises:
         PassthroughError: it is not installed, or does not end in time.
@@ -241,7 +247,7 @@ def run_as(user: User, *argv: str, limit: float = 60.0) -> tuple[int, str]:
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             timeout=limit, check=False, cwd="/", env={"PATH": path, "LC_ALL": "C"},
             user=user.uid if root else None, group=user.gid if root else None,
-            extra_groups=_groups(user) if root else None,
+            extra_groups=_groups(user) if root else None, umask=umask,
         )  # fmt: skip
     except FileNotFoundError:
         raise PassthroughError(f"{argv[0]} is not installed") from None
@@ -392,14 +398,25 @@ def acting_as(owner: tuple[int, int] | None) -> Iterator[None]:
     if owner is None:
         yield
         return
-    before = os.geteuid(), os.getegid()
-    os.setegid(owner[1])
+    before = os.geteuid(), os.getegid(), os.getgroups()
+    os.setgroups(_groups_of(*owner))  # sudo leaves group 0: it opens what only root's group may
     try:
+        os.setegid(owner[1])
         os.seteuid(owner[0])
         yield
     finally:
         os.seteuid(before[0])
         os.setegid(before[1])
+        os.setgroups(before[2])
+
+
+def _groups_of(uid: int, gid: int) -> list[int]:
+    """A user's groups, without root's; only the main one where the user has no name."""
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return [gid]
+    return sorted(set(os.getgrouplist(name, gid)) - {0})
 
 
 @contextlib.contextmanager

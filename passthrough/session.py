@@ -46,6 +46,9 @@ class Outcome:
     left: tuple[Leftover, ...]
 
 
+#: Seconds that a guest's last words may take: that it shut down, and did not just end.
+_LAST_WORDS = 1.0
+
 #: Seconds that another run, at work when a guest ends, may take before all is given back.
 _OTHERS = 60.0
 
@@ -151,6 +154,8 @@ async def _attend(
     asking = asyncio.ensure_future(first.wait())
     try:
         await asyncio.wait((gone, asking), return_when=asyncio.FIRST_COMPLETED)
+        if gone.done():  # what it said last may still be on its way
+            await asyncio.wait((listening,), timeout=_LAST_WORDS)
         # QEMU speaks to one at a time.
         listening.cancel()
         with contextlib.suppress(asyncio.CancelledError, MonitorError):
@@ -188,9 +193,7 @@ def stop_session(
         PassthroughError: it does not run, or did not end in time.
     """
     places = places or Places()
-    entry = find_session(name, places)
-    if entry is None:
-        raise PassthroughError(f"{name} does not run", hint="passthrough history")
+    entry = running_session(name, places)
     if not is_held(entry.path):
         life = domain_of(entry, machine) or QemuLife(name)
         guest = life.hold() if now else None
@@ -230,6 +233,21 @@ def refuse_running(name: str, places: Places) -> None:
         f"an earlier run was not finished: {entry.title}",
         hint="passthrough recover ends the guest, if it still runs, and puts the host back",
     )
+
+
+def running_session(name: str, places: Places) -> Entry:
+    """The run of a guest that is not over.
+
+    Raises:
+        PassthroughError: it does not run.
+    """
+    entry = find_session(name, places)
+    if entry is None:
+        raise PassthroughError(
+            f"{name} does not run",
+            hint="passthrough status names the guests that do, passthrough history those that did",
+        )
+    return entry
 
 
 def find_session(name: str, places: Places) -> Entry | None:

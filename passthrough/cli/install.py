@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from passthrough.cli.launch import As, Patience, Strangers, prepare, report, run_guest
+from passthrough.cli.launch import As, Patience, Strangers, prepare, report, run_guest, seconds
 from passthrough.cli.outcome import DryRun, carry_out, places
 from passthrough.cli.profile import Name, profile_of, reporting
 from passthrough.cli.root import Root, inventory_of, only_to_look
 from romkit.cli.options import Json
-from romkit.cli.terminal import say, shown
+from romkit.cli.terminal import say
 
 if TYPE_CHECKING:
     from passthrough.vm.monitor import Monitor
@@ -31,6 +31,7 @@ Keys = Annotated[
         "--keys",
         metavar="SECONDS",
         min=0,
+        callback=seconds,
         help="How long a key is pressed for the medium that asks for one; it ends when the medium "
         "is read. 0 presses none.",
     ),
@@ -69,7 +70,7 @@ def install(
     from passthrough.vm.guest import read_guest
     from passthrough.vm.keys import press_until_read
     from passthrough.vm.qemu import build_argv
-    from passthrough.vm.visible import looked_at, visible
+    from passthrough.vm.visible import visible
 
     only_to_look(root, dry_run=dry_run)
     wanted = _bytes(size)
@@ -89,13 +90,12 @@ def install(
         )  # fmt: skip
         if dry_run or plan.blockers:
             carry_out(ctx, plan, dry_run=dry_run, as_json=as_json)
-        say(f"passthrough: look at it: {shown(looked_at(guest.profile))}", err=True)
 
         async def press(monitor: Monitor) -> None:
             if await press_until_read(monitor, MEDIUM, keys):
                 say("passthrough: it has started from its medium", err=True)
 
-        outcome = run_guest(plan, machine, guest, owner, patience=patience, beside=press)
+        outcome = run_guest(plan, guest, owner, patience=patience, beside=press)
     report(ctx, plan, outcome, as_json=as_json)
 
 

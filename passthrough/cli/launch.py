@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,7 +24,6 @@ from romkit.cli.status import BLOCKED
 from romkit.cli.terminal import print_json, say, shown, style_of
 
 if TYPE_CHECKING:
-    from diag.inventory import Inventory
     from passthrough.engine import Leftover
     from passthrough.life import Beside
     from passthrough.plan import Plan
@@ -32,17 +32,34 @@ if TYPE_CHECKING:
     from passthrough.vm.guest import Guest
     from passthrough.vm.profile import Profile
 
+
+def seconds(value: float) -> float:
+    """A time that comes to an end; a usage error where it does not."""
+    if not isfinite(value):
+        raise typer.BadParameter(f"{value} is no time; allowed: seconds from 0 on")
+    return value
+
+
 As = Annotated[
     str | None,
     typer.Option(
-        "--user", help="Who QEMU is run as; without it who has called sudo.", show_default=False
+        "--user",
+        metavar="USER",
+        help="Who QEMU is run as; without it who has called sudo.",
+        show_default=False,
     ),
 ]
 Strangers = Annotated[
     bool, typer.Option("--with-strangers", help="Take what else is in the GPU's group along.")
 ]
 Patience = Annotated[
-    float, typer.Option(min=0, help="Seconds that the guest may take to shut down.")
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        min=0,
+        callback=seconds,
+        help="How long the guest may take to shut down.",
+    ),
 ]
 
 
@@ -93,27 +110,35 @@ def launch(
         )  # fmt: skip
         if dry_run or plan.blockers:
             carry_out(ctx, plan, dry_run=dry_run, as_json=as_json)
-        outcome = run_guest(plan, machine, guest, owner, patience=patience)
+        outcome = run_guest(plan, guest, owner, patience=patience)
     report(ctx, plan, outcome, as_json=as_json)
 
 
 def run_guest(
     plan: Plan,
-    machine: Inventory,
     guest: Guest,
     owner: User,
     *,
     patience: float,
     beside: Beside | None = None,
 ) -> Outcome:
-    """Make a guest's files, carry its plan out, and stay with it to its end.
+    """Say what is worth knowing, make a guest's files, carry its plan out, stay with it to its end.
 
     Raises:
         PassthroughError: it does not run; all was taken back, or it says what not.
     """
     from passthrough.session import run_session
+    from passthrough.vm.own_files import make_own_files
+    from romkit.finding import Verdict
+    from romkit.render.report import findings_lines
+    from romkit.render.style import Style
 
-    make_files(machine, guest, owner)
+    worth = [finding for finding in plan.findings if finding.verdict is not Verdict.PASS]
+    for line in findings_lines(worth, Style(False)):  # not the terminal that colours are asked of
+        say(line, err=True)
+    for note in plan.notes:
+        say(f"passthrough: {shown(note)}", err=True)
+    make_own_files(guest.files, owner, folder=guest.profile.own_folder)
     shows = progress(plan)
     return run_session(
         plan, guest.profile.name, this_machine(), places(), watch=shows, undo=shows,
@@ -168,16 +193,6 @@ def prepare(profile: Profile) -> None:
         execute(plan, this_machine(), places(), watch=progress(plan))
 
 
-def make_files(machine: Inventory, guest: Guest, owner: User) -> None:
-    """The VM's own files, as its owner's."""
-    from passthrough.programs import make_file
-
-    make_file(f"{guest.profile.own_folder}/swtpm.sock", None, owner)  # its folder
-    for file in guest.files:
-        data = machine.host.data(file.copy_of) if file.copy_of else file.data
-        make_file(file.path, data, owner, anew=file.anew)
-
-
 def stop(
     ctx: typer.Context,
     name: Annotated[
@@ -192,19 +207,32 @@ def stop(
     now: Annotated[
         bool, typer.Option("--now", help="Switch it off: the guest is not asked.")
     ] = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Ask a guest to shut down, wait until it has, and give everything back."""
-    from passthrough.session import stop_session
+    """Ask a guest to shut down, wait until it has, and give everything back.
 
-    left: tuple[Leftover, ...]
+    Fails (3) where no such guest runs, (5) where not all could be given back.
+    """
+    from passthrough.render.history import step_name
+    from passthrough.session import running_session, stop_session
+
+    left: tuple[Leftover, ...] = ()
     with answering(as_json):
         name = _name_of(name)
-        left = stop_session(name, this_machine(), places(), now=now)
+        steps = [step_name(r) for _, r in running_session(name, places()).open_records]
+        if not dry_run:
+            left = stop_session(name, this_machine(), places(), now=now)
+    outcome = "planned" if dry_run else "incomplete" if left else "done"
+    style = style_of(ctx)
     if as_json:
-        print_json({"name": name, "left": leftovers(left)})
+        print_json({"name": name, "undoes": steps, "outcome": outcome, "left": leftovers(left)})
+    elif dry_run:
+        how = "switch it off" if now else "ask it to shut down, and wait until it has"
+        say(f"{style.bold(f'stop {shown(name)}:')} would {how}")
+        for step in steps:
+            say(f"  take back: {step}")
     else:
-        style = style_of(ctx)
         said = style.red("not all could be given back") if left else style.green("all is back")
         say(f"{style.bold(f'stop {shown(name)}:')} it has ended; {said}")
         for part in left:

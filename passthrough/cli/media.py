@@ -12,12 +12,18 @@ import typer
 
 from passthrough.cli.outcome import answering
 from romkit.cli.options import Json
+from romkit.cli.program import new_group
 from romkit.cli.terminal import print_json, say, shown
+from romkit.render.text import count, human_size
 
 if TYPE_CHECKING:
     from passthrough.vm.media import File
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make discs for a guest.")
+app = new_group("Make discs for a guest.")
+
+
+#: How the name of a disc begins that is being written.
+_HALF = ".passthrough-"
 
 
 @app.callback()
@@ -53,7 +59,7 @@ def drivers(
     from romkit.cli.search import progress_bar
 
     with answering(as_json), ExitStack() as stack:
-        files, date = _collect(sources)
+        files, date, left = _collect(sources)
         if virtio is not None:
             stream = stack.enter_context(_opened(virtio))
             found = stack.enter_context(open_disc(stream, shown(virtio)))
@@ -65,25 +71,30 @@ def drivers(
                                  hint="give the directory another name")  # fmt: skip
             files[name] = File(text, len(text))
         inputs = [*sources, *([virtio] if virtio else [])]
+        inputs += [Path(f.source) for f in files.values() if isinstance(f.source, str)]
         with _whole(output, inputs, force=force) as out, progress_bar("writing") as tick:
             write_disc(files, out, date=date, tick=tick)
     size = sum(file.size for file in files.values())
     if as_json:
-        print_json({"path": str(output), "files": sorted(files), "bytes": size})
+        print_json({"path": str(output), "files": sorted(files), "bytes": size, "left": left})
     else:
-        say(f"{shown(output)}: {len(files)} files, {size / 1e6:.1f} MB")
+        say(f"{shown(output)}: {count(len(files), 'file')}, {human_size(size)}")
+    for what in left:
+        say(f"left out: {shown(what)}", err=True)
 
 
-def _collect(sources: list[Path]) -> tuple[dict[str, File], int]:
-    """The files to be on the disc, and the date of the newest."""
+def _collect(sources: list[Path]) -> tuple[dict[str, File], int, list[str]]:
+    """The files to be on the disc, the date of the newest, and what was left out, with why."""
     from passthrough.vm.media import File, MediaError
 
     files: dict[str, File] = {}
+    left: list[str] = []
     date = 0
     for source in sources:
         top = source.resolve().name
+        before = len(files)
         try:
-            for path in sorted(_walk(source)):
+            for path in sorted(_walk(source, left)):
                 status = path.stat()
                 name = f"{top}/{path.relative_to(source).as_posix()}" if path != source else top
                 if name in files:
@@ -93,10 +104,13 @@ def _collect(sources: list[Path]) -> tuple[dict[str, File], int]:
                 date = max(date, int(status.st_mtime))
         except OSError as error:
             raise _unreadable(Path(error.filename or source), error) from None
-    return files, date
+        if len(files) == before:
+            raise MediaError(f"{shown(source)}: there is no file in it",
+                             hint="name the folder that the drivers were unpacked to")  # fmt: skip
+    return files, date, left
 
 
-def _walk(source: Path) -> Iterator[Path]:
+def _walk(source: Path, left: list[str]) -> Iterator[Path]:
     """A file, or all below a directory. What is neither is left out."""
     if not source.is_dir():
         with source.open("rb"):
@@ -106,10 +120,16 @@ def _walk(source: Path) -> Iterator[Path]:
     def fail(error: OSError) -> None:
         raise error
 
-    for folder, _, names in os.walk(source, onerror=fail):
+    for folder, below, names in os.walk(source, onerror=fail):
+        # Whoever follows links to directories may go round in circles.
+        left += [f"{Path(folder, name)}: a link to a directory" for name in below
+                 if Path(folder, name).is_symlink()]  # fmt: skip
         for name in names:
             path = Path(folder, name)
-            if path.is_file():
+            if not path.is_file():
+                why = "a link that leads nowhere" if path.is_symlink() else "no file"
+                left.append(f"{path}: {why}")
+            else:
                 with path.open("rb"):  # better now than when half of the disc is written
                     yield path
 
@@ -139,9 +159,13 @@ def _whole(output: Path, inputs: list[Path], *, force: bool) -> Iterator[BinaryI
         raise MediaError(f"{shown(output)}: is an input, which is never changed")
     if place.exists() and not (force and place.is_file()):
         why = "exists already" if place.is_file() else "is no file"
-        raise MediaError(f"{shown(output)}: {why}", hint="another name, or --force")
+        hint = "another name, or --force" if place.is_file() else "another name"
+        raise MediaError(f"{shown(output)}: {why}", hint=hint)
+    if not place.parent.is_dir():
+        raise MediaError(f"{shown(output)}: there is no directory {shown(place.parent)}",
+                         hint="check the name")  # fmt: skip
     try:
-        descriptor, name = tempfile.mkstemp(dir=place.parent, prefix=".passthrough-")
+        descriptor, name = tempfile.mkstemp(dir=place.parent, prefix=_HALF)
         half = Path(name)
         try:
             with os.fdopen(descriptor, "w+b") as stream:
@@ -155,4 +179,7 @@ def _whole(output: Path, inputs: list[Path], *, force: bool) -> Iterator[BinaryI
         finally:
             half.unlink(missing_ok=True)
     except OSError as error:
-        raise _unreadable(Path(error.filename or output), error) from None
+        # Its own half-written file has a name that nobody knows.
+        file = error.filename or ""
+        ours = not file or Path(file).name.startswith(_HALF)
+        raise _unreadable(output if ours else Path(file), error) from None

@@ -86,8 +86,13 @@ def profile_of(text: str, owner: User | None = None) -> Profile:
     return read_profile(text, owner or find_user())
 
 
-def text_of(path: Path, kind: str) -> str:
+def text_of(path: Path, kind: str, *, hint: str = "") -> str:
     """An input as text.
+
+    Args:
+        path: of the file; - is standard input.
+        kind: what it is to be.
+        hint: where one comes from.
 
     Raises:
         DiagError: it cannot be read, or is no text.
@@ -100,7 +105,8 @@ def text_of(path: Path, kind: str) -> str:
         with opened(path) as stream:
             return bounded(stream, kind).decode("utf-8-sig")
     except OSError as err:
-        hint = "passthrough vm new NAME" if isinstance(err, FileNotFoundError) else ""
-        raise DiagError(f"{name}: {(err.strerror or str(err)).lower()}", hint=hint) from None
+        missing = isinstance(err, FileNotFoundError)
+        why = (err.strerror or str(err)).lower()
+        raise DiagError(f"{name}: {why}", hint=hint if missing else "") from None
     except UnicodeDecodeError as err:
         raise DiagError(f"{name}: no UTF-8 text: byte {err.start:#x}") from None

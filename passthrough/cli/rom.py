@@ -16,17 +16,19 @@ from passthrough.cli.outcome import (
     progress,
     this_machine,
 )  # fmt: skip
+from passthrough.cli.output import check_output, write_output
 from passthrough.cli.root import address_of, inventory_of
 from romkit.cli.options import Json
+from romkit.cli.program import new_group
 from romkit.cli.status import BLOCKED
-from romkit.cli.terminal import emit, print_json, say, style_of
+from romkit.cli.terminal import print_json, say, style_of
 
 if TYPE_CHECKING:
     from diag.device import PciDevice
     from diag.inventory import Inventory
     from passthrough.romdump import Dump, Via
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app = new_group("Read a card's ROM.")
 
 
 @app.callback()
@@ -51,7 +53,10 @@ def dump(
         typer.Argument(metavar="ADDRESS", help="Which GPU, like 01:00.0.", show_default=False),
     ],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Where to write it; - is standard output.")
+        Path,
+        typer.Option(
+            "-o", "--output", metavar="FILE", help="Where to write it; - is standard output."
+        ),
     ],
     via: Annotated[
         Source, typer.Option(help="Its ROM BAR, the ACPI method _ROM, AMD's VFCT table.")
@@ -75,10 +80,10 @@ def dump(
         plan = plan_dump(machine, gpu, source)
         if dry_run or plan.blockers:
             carry_out(ctx, plan, dry_run=dry_run, as_json=as_json)
-        _check_output(output, force=force)
+        check_output(output, force=force)
         found = _read(machine, gpu, source)
         if not found.blockers:
-            _write(output, found.data, force=force)
+            write_output(output, found.data, force=force)
     if as_json:
         print_json(
             {
@@ -124,33 +129,3 @@ def _report(ctx: typer.Context, found: Dump, output: Path) -> None:
     state = style.red("not written") if found.blockers else style.green("written")
     lines = [f"{output}: {state}, {len(found.data)} bytes by {found.via}"]
     say("\n".join([*lines, *findings_lines(seen, style)]), err=True)
-
-
-def _check_output(path: Path, *, force: bool) -> None:
-    """Refuse before anything is touched.
-
-    Raises:
-        DiagError: it is there already, or its folder is not.
-    """
-    from diag.errors import DiagError
-
-    if str(path) == "-":
-        return
-    if path.exists() and not force:
-        raise DiagError(f"{path} exists already", hint="another name, or --force")
-    if not path.parent.is_dir():
-        raise DiagError(f"{path}: there is no directory {path.parent}", hint="check the name")
-
-
-def _write(path: Path, data: bytes, *, force: bool) -> None:
-    from diag.errors import DiagError
-    from romkit.cli.files import NotWritten, save_parts
-
-    if str(path) == "-":
-        emit(data)
-        return
-    try:
-        save_parts(path.parent, {path.name: data}, force=force)
-    except NotWritten as refused:
-        error = refused.error
-        raise DiagError(f"{path}: {error.message}", hint=error.hint) from None

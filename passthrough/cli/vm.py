@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from passthrough.cli.outcome import answering
+from passthrough.cli.output import write_output
 from passthrough.cli.profile import Name, profile_of, reporting, text_of
 from passthrough.cli.root import Root, inventory_of
 from romkit.cli.options import Force, Json
+from romkit.cli.program import new_group
 from romkit.cli.status import BLOCKED
 from romkit.cli.terminal import print_json, say, shown, style_of
+from romkit.render.text import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,9 +23,7 @@ if TYPE_CHECKING:
     from passthrough.vm.capabilities import Capabilities
     from passthrough.vm.guest import Guest, OwnFile
 
-app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Profiles of VMs, and what becomes of them."
-)
+app = new_group("Profiles of VMs, and what becomes of them.")
 
 Output = Annotated[
     Path | None,
@@ -53,12 +54,11 @@ def new(
     force: Force = False,
 ) -> None:
     """Write a profile in which every key stands with what it does: ~/.config/dgpukit/NAME.toml."""
-    from diag.cli.output import write_output
     from passthrough.cli.root import address_of
     from passthrough.errors import PassthroughError
     from passthrough.programs import find_user, make_file
     from passthrough.vm.kinds import NAME, Wrong
-    from passthrough.vm.profile_file import named_profile
+    from passthrough.vm.profile_file import is_there, named_profile
     from passthrough.vm.template import example_names, example_text, renamed, template_text
 
     try:
@@ -69,15 +69,15 @@ def new(
         raise typer.BadParameter(f"no example {like}: there are {', '.join(example_names())}")
     address = address_of(gpu)
     text = renamed(example_text(like), name) if like else template_text(name, address)
-    if output is not None:
-        write_output(output, text.encode(), force=force)
-        if str(output) != "-":
-            say(shown(output))
-        return
     with answering():
+        if output is not None:
+            write_output(output, text.encode(), force=force)
+            if str(output) != "-":
+                say(shown(output))
+            return
         owner = find_user()
         place = named_profile(name, owner)
-        if place.exists() and not force:
+        if is_there(place) and not force:
             raise PassthroughError(f"{place}: exists already", hint="another name, or --force")
         make_file(str(place), text.encode(), owner, anew=True)
         say(shown(place))
@@ -97,8 +97,8 @@ def argv(
     with reporting(as_json):
         guest, known = _guest(profile, root, install=install)
         line = build_argv(guest, known)
-    if files:
-        _write(line.files, root)
+        if files:
+            _write(line.files, root)
     if as_json:
         print_json({"argv": list(line.argv), "files": _records(line.files), "notes": line.notes})
         return
@@ -122,8 +122,8 @@ def xml(
         guest, known = _guest(profile, root, install=install)
         build_argv(guest, known)  # what QEMU would not take, it would not take from libvirt
         domain = build_domain(guest)
-    if files:
-        _write(domain.files, root)
+        if files:
+            _write(domain.files, root)
     if as_json:
         print_json({"xml": domain.xml, "apparmor": list(domain.hidden_files),
                     "files": _records(domain.files), "notes": domain.notes})  # fmt: skip
@@ -175,18 +175,23 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Make a profile of a VM that is there already; on stderr what is not in it."""
-    from diag.cli.output import write_output
+    from diag.demand import NotAVm
     from passthrough.vm.imported import import_vm
+    from romkit.cli.files import input_name
 
     with reporting(as_json):
-        text = text_of(path, "description of a VM")
+        text = text_of(path, "description of a VM", hint="virsh dumpxml NAME > FILE")
         # The profile names files as its folder sees them.
         name = _name_of(path)
-        made = import_vm(text, name=name, folder=str((output or path).absolute().parent))
+        try:
+            made = import_vm(text, name=name, folder=str((output or path).absolute().parent))
+        except NotAVm as error:
+            raise NotAVm(f"{input_name(path)}: {error.message}", hint=error.hint) from None
+        if output is not None or not as_json:
+            write_output(output or Path("-"), made.text.encode(), force=force)
     if as_json:
-        print_json({"profile": made.text, "left": list(made.left)})
+        print_json({"profile": made.text, "left": list(made.left)}, err=str(output) == "-")
         return
-    write_output(output or Path("-"), made.text.encode(), force=force)
     for left in made.left:
         say(f"left out: {shown(left)}", err=True)
 
@@ -208,24 +213,13 @@ def _guest(name: str, root: Path | None, *, install: bool) -> tuple[Guest, Capab
 
 
 def _write(files: Iterable[OwnFile], root: Path | None) -> None:
-    """Make the VM's own files; a copy that is there stays."""
-    from diag.cli.files import fail
-    from diag.cli.output import write_output
-    from diag.errors import DiagError
+    """Make the VM's own files, as its owner's; a copy that is there stays."""
+    from passthrough.programs import find_user
+    from passthrough.vm.own_files import make_own_files
 
     if root is not None:
         raise typer.BadParameter("--files writes on this machine only: leave --root out")
-    for file in files:
-        place = Path(file.path)
-        if place.exists() and not file.anew:
-            continue
-        try:
-            data = Path(file.copy_of).read_bytes() if file.data is None else file.data
-            place.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as err:
-            known = DiagError((err.strerror or str(err)).lower(), hint="a folder of your own")
-            fail(err.filename or str(place), known)
-        write_output(place, data, force=True)
+    make_own_files(files, find_user())
 
 
 def _records(files: Iterable[OwnFile]) -> list[dict[str, object]]:
@@ -236,8 +230,12 @@ def _records(files: Iterable[OwnFile]) -> list[dict[str, object]]:
 
 
 def _notes(notes: Iterable[str], files: Iterable[OwnFile], *, written: bool) -> None:
+    from passthrough.vm.profile_file import is_there
+
     for note in notes:
         say(f"note: {shown(note)}", err=True)
-    missing = [file.path for file in files if not Path(file.path).exists()]
+    missing = [file.path for file in files if not is_there(Path(file.path))]
     if missing and not written:
-        say(f"note: {len(missing)} files that it names are not there yet: --files", err=True)
+        verb = "is" if len(missing) == 1 else "are"
+        text = f"{count(len(missing), 'file')} that it names {verb} not there yet: --files"
+        say(f"note: {text}", err=True)

@@ -70,7 +70,8 @@ class CreateImage(Step):
         argv += (str(self.size),)
         if self.format == "raw":
             argv = ("truncate", f"--size={self.size}", self.path)
-        status, said = programs.run_as(user, *argv)
+        # What is on a guest's disk is its owner's only.
+        status, said = programs.run_as(user, *argv, umask=0o077)
         if status:
             raise PassthroughError(f"{self.path}: {said.rpartition(': ')[2]}", hint=said)
 

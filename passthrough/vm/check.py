@@ -7,7 +7,7 @@ looked at here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from diag.checks.check import Check
 from diag.checks.host import kvm, kvm_permission, vfio_permission
@@ -54,7 +54,7 @@ def check_profile(profile: Profile, host: Host, *, install: bool = False) -> Che
         guest = read_guest(profile, Inventory(host), install=install, capabilities=known)
         line = build_argv(guest, known)
     except BadProfile as bad:
-        return CheckedGuest(tuple(_refusals(bad)), None)
+        return CheckedGuest((*_refusals(bad), *_besides(profile, host, install=install)), None)
     machine = Inventory(host, vm_text=str(line))
     found = [_accepted(profile, known)]
     with_gpu = guest.gpu is not None
@@ -68,6 +68,22 @@ def check_profile(profile: Profile, host: Host, *, install: bool = False) -> Che
             found += check.run(machine)
     found += looks_of(guest, machine)
     return CheckedGuest(tuple(found), guest)
+
+
+def _besides(profile: Profile, host: Host, *, install: bool) -> Iterator[Finding]:
+    """What is found of a guest without _ROM, where there is no ROM yet to make its tables of.
+
+    Whoever has to dump a ROM first learns at once what else is missing.
+    """
+    if not profile.acpi.vbios:
+        return
+    without = replace(profile, acpi=replace(profile.acpi, vbios=False, vbios_rom=""))
+    rom = profile.path(profile.acpi.vbios_rom or profile.gpu.rom)
+    rest = check_profile(without, host, install=install)
+    for finding in rest.findings if rest.guest is not None else ():
+        about_it = rom in (finding.subject, *(seen.where for seen in finding.evidence))
+        if finding.check not in ("guest.profile", "guest.rom") and not about_it:
+            yield finding
 
 
 def looks_of(guest: Guest, machine: Inventory, *slugs: str) -> Iterator[Finding]:

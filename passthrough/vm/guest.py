@@ -6,6 +6,7 @@ QEMU's command line and libvirt's XML are both made of it, so that they agree.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from diag.inventory import Inventory
@@ -326,7 +327,9 @@ def _vbios(
     except Unreadable as error:
         raise profile.bad(key, str(error), "a ROM that can be read", hint=error.hint) from None
     if data is None:
-        raise profile.bad(key, f"{path} is not there", "a ROM file", hint="passthrough rom dump")
+        card = profile.gpu.address or "ADDRESS"
+        raise profile.bad(key, f"{path} is not there", "a ROM file",
+                          hint=f"passthrough rom dump {card} -o {quote(path)}")  # fmt: skip
     place, port = profile.gpu.guest_address, profile.gpu.port
     hops = [Hop(place.device, place.function)]
     if place.bus:

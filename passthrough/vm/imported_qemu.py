@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from posixpath import basename
 
+from diag.pci import PciAddress
 from diag.qemu_line import parse_words
 from passthrough.vm.accepted import parse_option
 from passthrough.vm.draft import Draft
@@ -124,7 +125,9 @@ def _cpu(line: _Line, value: str) -> None:
 
 def _smp(line: _Line, value: str) -> None:
     parts = parse_option(value, "cpus")
-    numbers = {name: int(word) for name, word in parts.items() if word.isdecimal()}
+    numbers = {name: int(word) for name, word in parts.items() if is_number(word)}
+    for name in parts.keys() & {"cpus", "sockets", "cores", "threads", "maxcpus"} - numbers.keys():
+        line.draft.leave(f"-smp {name}={parts[name]}")
     sockets, threads = numbers.get("sockets", 1), numbers.get("threads", 1)
     cores = numbers.get("cores", 0)
     cpus = numbers.get("cpus", numbers.get("maxcpus", sockets * threads * max(cores, 1)))
@@ -140,6 +143,11 @@ def _memory(line: _Line, value: str) -> None:
         line.draft.set("memory", "size", size)
     else:
         line.draft.leave(f"-m {value}")
+
+
+def is_number(text: str) -> bool:
+    """Whether it is a number of which there may be so many: Python reads no endless ones."""
+    return text.isascii() and text.isdecimal() and len(text) < 9
 
 
 def memory_size(text: str, unit: str) -> str | None:
@@ -260,6 +268,12 @@ def _vfio(draft: Draft, parts: Parts) -> None:
         draft.set("integrated", "opregion", parts.get("x-igd-opregion") == "on")
         draft.set("integrated", "display", parts.get("display") == "on")
         draft.set("integrated", "ramfb", parts.get("ramfb") == "on")
+        return
+    place = parts.get("host") or basename(parts.get("sysfsdev", "").rstrip("/"))
+    try:
+        PciAddress.parse(place)
+    except ValueError:
+        draft.leave(f"-device vfio-pci,host={place}", "its address on the host cannot be read")
 
 
 def nic_model(name: str) -> str | None:
@@ -340,7 +354,7 @@ def _display(line: _Line, value: str) -> None:
 def _spice(line: _Line, value: str) -> None:
     parts, draft = parse_option(value), line.draft
     draft.set("display", "show", "spice")
-    if parts.get("port", "").isdecimal():
+    if is_number(parts.get("port", "")):
         draft.set("display", "port", int(parts["port"]))
     if parts.get("gl") == "on":
         draft.set("display", "gl", True)

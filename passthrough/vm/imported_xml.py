@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from diag.pci import PciAddress
 from passthrough.vm.draft import Draft
-from passthrough.vm.imported_qemu import memory_size, nic_model, read_arguments
+from passthrough.vm.imported_qemu import is_number, memory_size, nic_model, read_arguments
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 _QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 #: libvirt's units of memory; KiB where it gives none.
 _UNITS = {"KiB": "K", "k": "K", "MiB": "M", "M": "M", "GiB": "G", "G": "G", "TiB": "T", "T": "T"}
+#: The parts of a PCI address, as libvirt calls them.
+_ADDRESS = ("domain", "bus", "slot", "function")
 #: What every profile has, or `diag.vm_file` has read.
 _READ = {
     "hostdev", "controller", "video", "memballoon", "emulator", "channel", "serial", "console",
@@ -76,7 +79,10 @@ def _whole(text: str) -> int:
 
 
 def _cpu(domain: Element, draft: Draft) -> None:
-    count = _whole((domain.findtext("vcpu") or "").strip())
+    said = (domain.findtext("vcpu") or "").strip()
+    count = _whole(said)
+    if said and str(count) != said:
+        draft.leave(f"<vcpu> {said}", "no number of CPUs")
     cpu = domain.find("cpu")
     topology = None if cpu is None else cpu.find("topology")
     if topology is not None:
@@ -197,7 +203,7 @@ def _graphics(element: Element, draft: Draft) -> None:
         return
     draft.set("display", "show", kind)
     port = element.get("port", "-1")
-    if port.isdecimal() and element.get("autoport") != "yes":
+    if is_number(port) and element.get("autoport") != "yes":
         draft.set("display", "port", int(port))
     gl = element.find("gl")
     if gl is not None and gl.get("enable") == "yes":
@@ -247,6 +253,15 @@ def _hostdev(element: Element, draft: Draft) -> None:
         draft.set("integrated", "uuid", None if address is None else address.get("uuid"))
         draft.set("integrated", "display", element.get("display", "off") == "on")
         draft.set("integrated", "ramfb", element.get("ramfb") == "on")
+    elif element.get("type", "pci") == "pci":
+        address = element.find("source/address")
+        said = {} if address is None else address.attrib
+        try:
+            PciAddress(*(int(said.get(part, "0"), 0) for part in _ADDRESS))
+        except ValueError:
+            draft.leave("<hostdev>", "its address on the host cannot be read")
+    else:
+        draft.leave(f"<hostdev type={element.get('type')!r}>", "a profile has no word for it")
 
 
 def _overrides(domain: Element, draft: Draft) -> None:

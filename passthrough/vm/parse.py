@@ -37,6 +37,8 @@ def parse_profile(text: str, *, file: str = "profile", folder: str = "/") -> Pro
         lines = key_lines(text.replace("\r\n", "\n"))
     except tomllib.TOMLDecodeError as error:
         raise BadProfile(file, [_damaged(str(error), text)]) from None
+    except ValueError:  # Python reads no number of more than 4300 digits
+        raise BadProfile(file, [Problem("", "a number is too long", line=_widest(text))]) from None
     except RecursionError:
         raise BadProfile(file, [Problem("", "no TOML: nested too deeply")]) from None
     reader = _Reader(lines)
@@ -61,6 +63,12 @@ def _damaged(said: str, text: str) -> Problem:
     words = place.rstrip(")").replace(",", "").split()
     line = int(words[1]) if words[:1] == ["line"] else text.count("\n") + 1
     return Problem("", f"no TOML: {what or said}", line=line)
+
+
+def _widest(text: str) -> int:
+    """The line with the most digits."""
+    digits = [sum(map(str.isdecimal, line)) for line in text.split("\n")]
+    return digits.index(max(digits)) + 1
 
 
 class _Reader:

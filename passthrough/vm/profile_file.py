@@ -48,6 +48,14 @@ def named_profile(name: str, user: User) -> Path:
     return profile_folder(user) / f"{name}{_END}"
 
 
+def is_there(path: Path) -> bool:
+    """Whether a file is known to be there: not where its folder cannot be entered."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def find_profile(text: str, user: User) -> Path:
     """The file that a user means by a name or a path.
 
@@ -57,7 +65,7 @@ def find_profile(text: str, user: User) -> Path:
     if not is_name(text):
         return Path(text)
     place = named_profile(text, user)
-    return Path(text) if not place.exists() and Path(text).is_file() else place
+    return Path(text) if not is_there(place) and is_there(Path(text)) else place
 
 
 def read_profile(text: str, user: User) -> Profile:
@@ -67,6 +75,8 @@ def read_profile(text: str, user: User) -> Profile:
         PassthroughError: there is none, or it cannot be read.
         BadProfile: it is wrong.
     """
+    if not text:
+        raise PassthroughError("no profile is named", hint=_known(text, user))
     path = find_profile(text, user)
     try:
         with path.open("rb") as stream:
@@ -82,6 +92,8 @@ def read_profile(text: str, user: User) -> Profile:
 
 def _known(text: str, user: User) -> str:
     names = profile_names(user)
-    if not is_name(text) or not names:
-        return f"passthrough vm new {text if is_name(text) else 'NAME'}"
+    if not is_name(text):
+        return "a VM's name, or the path of its profile (TOML); passthrough vm new NAME makes one"
+    if not names:
+        return f"passthrough vm new {text}"
     return f"there are {', '.join(names)}; passthrough vm new {text} makes another"

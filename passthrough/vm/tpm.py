@@ -28,7 +28,7 @@ def tpm_steps(
         version: ``2.0`` or ``1.2``.
     """
     argv = [
-        "swtpm", "socket", "--tpmstate", f"dir={state}",
+        "swtpm", "socket", "--tpmstate", f"dir={state},mode=0600",
         "--ctrl", f"type=unixio,fd={FIRST_SOCKET}", "--terminate",
     ]  # fmt: skip
     argv += ["--tpm2"] if version == "2.0" else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import os
 import shutil
 import struct
@@ -20,19 +21,19 @@ from typer.testing import CliRunner, Result
 from diag.host import Host
 from diag.inventory import Inventory
 from passthrough.cli import app
-from passthrough.cli.launch import make_files
 from passthrough.engine import execute, find_kept, take_back
 from passthrough.errors import PassthroughError, StepFailed
 from passthrough.journal import Places
 from passthrough.machine import Machine
 from passthrough.plan import Plan
-from passthrough.programs import find_user
+from passthrough.programs import acting_as, find_user
 from passthrough.steps import CreateImage, MakeFolder, RunProgram
 from passthrough.vm.capabilities import Capabilities
 from passthrough.vm.guest import read_guest
 from passthrough.vm.image import Image, read_image, read_medium, what_starts
 from passthrough.vm.keys import press_until_read
 from passthrough.vm.monitor import Monitor
+from passthrough.vm.own_files import make_own_files
 from passthrough.vm.parse import parse_profile
 from passthrough.vm.visible import looked_at, visible
 
@@ -215,6 +216,7 @@ def test_a_disk_is_made_and_goes_again_unless_it_was_written_to(
     execute(plan, machine, places)
     assert read_image(str(disk), form) == Image(32 * MIB, True, bytes(0x10080))
     assert disk.stat().st_blocks * 512 < MIB  # it grows as it is written to
+    assert disk.stat().st_mode & 0o777 == 0o600  # what is on it is nobody else's
     assert take_back(find_kept(places)[0], machine, places) == ()
     assert not disk.exists()
 
@@ -225,6 +227,28 @@ def test_a_disk_is_made_and_goes_again_unless_it_was_written_to(
     image = read_image(str(disk), form)
     assert image is not None
     assert image.holds == "an MBR partition table"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who has groups to lay down")
+def test_a_user_has_none_of_roots_groups(tmp_path: Path) -> None:
+    """sudo leaves root's group to a program that goes on as the user."""
+    secret = tmp_path / "secret"
+    secret.write_text("root's")
+    secret.chmod(0o640)
+    (tmp_path / "open").write_text("everybody's")
+    tmp_path.chmod(0o755)
+    folder = os.open(tmp_path, os.O_PATH)  # what is above it may be root's only
+    before = os.getgroups()
+    os.setgroups([0])
+    try:
+        with acting_as((65534, 65534)):
+            os.close(os.open("open", os.O_RDONLY, dir_fd=folder))
+            with pytest.raises(PermissionError):
+                os.open("secret", os.O_RDONLY, dir_fd=folder)
+        assert (os.geteuid(), os.getgroups()) == (0, [0])
+    finally:
+        os.setgroups(before)
+        os.close(folder)
 
 
 def test_a_disk_goes_where_the_guest_does_not_start(tmp_path: Path, places: Places) -> None:
@@ -435,12 +459,12 @@ def test_the_vm_gets_variables_of_its_own(tmp_path: Path) -> None:
     machine = Inventory(Host())
     guest = read_guest(parse_profile(text, folder=str(tmp_path)), machine, install=True)
     assert guest.flash is not None
-    make_files(machine, guest, find_user())
+    make_own_files(guest.files, find_user(), folder=guest.profile.own_folder)
     own = tmp_path / "w.vm/vars.fd"
     assert own.read_bytes() == Path(guest.flash.template).read_bytes()
     assert own.stat().st_uid == os.getuid()
     own.write_bytes(b"settings")
-    make_files(machine, guest, find_user())
+    make_own_files(guest.files, find_user(), folder=guest.profile.own_folder)
     assert own.read_bytes() == b"settings"
 
 
@@ -448,5 +472,46 @@ def test_a_tpm_has_a_folder_without_any_other_file(tmp_path: Path) -> None:
     text = 'name = "w"\n[firmware]\nkind = "bios"\n[tpm]\nkind = "emulator"\n'
     machine = Inventory(Host())
     guest = read_guest(parse_profile(text, folder=str(tmp_path)), machine)
-    make_files(machine, guest, find_user())
+    make_own_files(guest.files, find_user(), folder=guest.profile.own_folder)
     assert (tmp_path / "w.vm").is_dir()
+
+
+@needs_qemu
+def test_a_file_that_qemu_could_not_open_stops_a_launch_before_the_card_is_taken(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "tiny.toml"
+    file.write_text(PROFILE)
+    told = CliRunner().invoke(app, ["launch", str(file), "--dry-run"])
+    assert told.exit_code == 1
+    assert f"{tmp_path}/disk.qcow2 is not there" in told.stdout
+    assert "passthrough install makes a disk" in told.stdout
+    run_qemu_img("create", "-f", "qcow2", tmp_path / "disk.qcow2", "64M")
+    assert CliRunner().invoke(app, ["launch", str(file), "--dry-run"]).exit_code == 0
+    if os.geteuid() == 0:  # pytest's folders are root's only
+        told = CliRunner().invoke(app, ["launch", str(file), "--dry-run", "--user", "nobody"])
+        assert told.exit_code == 1
+        assert "disk.qcow2 cannot be written to by nobody" in " ".join(told.stdout.split())
+
+
+@needs_qemu
+def test_what_does_not_block_is_said_before_the_guest_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from passthrough import session
+    from passthrough.vm.monitor import Ending
+
+    def ends(*_: object, **__: object) -> session.Outcome:
+        return session.Outcome(Ending.ORDERLY, "", ())
+
+    monkeypatch.setattr(session, "run_session", ends)
+    monkeypatch.setattr(session, "refuse_running", lambda *_: None)
+    medium(tmp_path / "tiny.iso")
+    file = tmp_path / "tiny.toml"
+    file.write_text(PROFILE.replace('bus = "sata"', ""))
+    told = CliRunner().invoke(app, ["install", str(file), "--json"])
+    assert told.exit_code == 0, told.output
+    assert json.loads(told.stdout)["ending"] == "orderly"
+    assert "! install.virtio: all disks are virtio" in told.stderr
+    assert "the picture: remote-viewer spice://127.0.0.1:5900" in told.stderr
+    assert not (tmp_path / "disk.qcow2").exists()

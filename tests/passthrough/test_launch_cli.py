@@ -9,7 +9,8 @@ import pytest
 from builders.card import card
 from typer.testing import CliRunner, Result
 
-from passthrough.cli import app
+from passthrough.cli import app, outcome
+from passthrough.journal import Places
 
 PROFILE = """
 name = "win10"
@@ -100,3 +101,17 @@ def test_what_does_not_run_cannot_be_stopped() -> None:
     told = run("stop", "no-such-guest")
     assert told.exit_code == 3
     assert "no-such-guest" in told.output
+
+
+def test_commands_remember_in_the_places_of_the_tests(own_journals: Places) -> None:
+    """Or who tests on a machine where guests run would find them in the history, and stop one."""
+    assert outcome.places() is own_journals
+    assert run("history").stdout == "nothing was done to this machine since its start\n"
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "soon"])
+@pytest.mark.parametrize("option", ["--patience", "--keys"])
+def test_a_time_that_never_ends_is_wrong_usage(profile: Path, option: str, text: str) -> None:
+    told = run("install", profile, option, text, "--dry-run")
+    assert told.exit_code == 2
+    assert option in told.output

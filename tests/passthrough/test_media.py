@@ -192,3 +192,35 @@ def test_the_command_merges_directories_and_virtio(tmp_path: Path) -> None:
     assert "is an input" in taken.stderr
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"nvidia", "out.iso", "virtio.iso"}  # nothing half made is left
+
+
+def test_no_input_is_overwritten_and_nothing_is_left_out_silently(tmp_path: Path) -> None:
+    drivers, out = tmp_path / "nvidia", tmp_path / "out.iso"
+    drivers.mkdir()
+    empty = run_command(str(drivers), "-o", str(out))
+    assert empty.returncode == 3
+    assert f"{drivers}: there is no file in it" in empty.stderr
+    (drivers / "a.inf").write_bytes(b"text")
+    for name in ("a.inf", "../link"):  # by its name, and by another
+        (tmp_path / "link").unlink(missing_ok=True)
+        (tmp_path / "link").symlink_to(drivers / "a.inf")
+        refused = run_command(str(drivers), "-o", str(drivers / name), "--force")
+        assert refused.returncode == 3
+        assert "is an input" in refused.stderr
+        assert (drivers / "a.inf").read_bytes() == b"text"
+    (drivers / "loop").symlink_to(drivers)
+    (drivers / "gone").symlink_to("nowhere")
+    os.mkfifo(drivers / "pipe")
+    done = run_command(str(drivers), "-o", str(out))
+    assert done.returncode == 0
+    assert sorted(done.stderr.splitlines()) == [
+        f"left out: {drivers}/gone: a link that leads nowhere",
+        f"left out: {drivers}/loop: a link to a directory",
+        f"left out: {drivers}/pipe: no file",
+    ]
+    lost = run_command(str(drivers), "-o", str(tmp_path / "no/such/out.iso"))
+    assert lost.returncode == 3
+    assert lost.stderr.splitlines() == [
+        f"passthrough: {tmp_path}/no/such/out.iso: there is no directory {tmp_path}/no/such",
+        "  try: check the name",
+    ]

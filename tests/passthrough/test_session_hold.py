@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import signal
 import threading
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import pytest
 from steps_of_files import Desk, known
+from typer.testing import CliRunner
 
 from passthrough import engine
+from passthrough.cli import app
 from passthrough.engine import executed, find_kept, find_pending, recover, take_back
 from passthrough.errors import Locked, Pending, Refused, StepFailed
 from passthrough.journal import is_held
@@ -154,3 +157,26 @@ def test_a_guest_that_is_installed_runs_too(desk: Desk, install: bool) -> None:
         refuse_running("it", desk.places)
     assert recover(desk.machine, desk.places) == ()
     assert find_kept(desk.places) == ()
+
+
+def test_a_stop_is_shown_before_it_is_done(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    from passthrough.cli import launch
+
+    monkeypatch.setattr(launch, "places", lambda: desk.places)
+    with executed(held_plan(desk, "", title="launch it"), desk.machine, desk.places) as entry:
+        told = CliRunner().invoke(app, ["stop", "it", "--dry-run"])
+        assert (told.exit_code, told.stderr) == (0, "")
+        first, *steps = told.stdout.splitlines()
+        assert first == "stop it: would ask it to shut down, and wait until it has"
+        assert len(steps) == 1
+        assert steps[0].startswith("  take back: ")
+        now = CliRunner().invoke(app, ["stop", "it", "--dry-run", "--now", "--json"])
+        said = json.loads(now.stdout)
+        assert (said["outcome"], len(said["undoes"]), said["left"]) == ("planned", 1, [])
+        assert entry is not None
+        assert is_held(entry.path)
+        assert desk.texts != ["old"]  # nothing was taken back
+    gone = CliRunner().invoke(app, ["stop", "other", "--dry-run"])
+    assert gone.exit_code == 3
+    assert "other does not run" in gone.stderr
+    recover(desk.machine, desk.places)

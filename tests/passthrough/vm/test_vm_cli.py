@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,10 @@ from builders.vm import CODE, argv, machine
 from typer.testing import CliRunner, Result
 
 from passthrough.cli import app
+from passthrough.errors import PassthroughError
+from passthrough.programs import User
+from passthrough.vm.guest import OwnFile
+from passthrough.vm.own_files import make_own_files
 
 
 def run(*words: str | Path) -> Result:
@@ -154,3 +161,111 @@ def test_standard_input_is_a_profile_too(root: Path) -> None:
     wrong = piped("[cpu]")
     assert wrong.returncode == 3
     assert "standard input:1: name: it is missing" in wrong.stderr
+
+
+def test_help_is_told_to_the_end_of_its_sentences() -> None:
+    for group in ("vm", "media", "rom"):
+        told = CliRunner().invoke(app, [group, "--help"], env={"COLUMNS": "80"})
+        assert told.exit_code == 0
+        assert "..." not in told.output.replace("[ARGS]...", "")
+
+
+def test_what_is_wrong_names_its_file_and_what_to_do(tmp_path: Path) -> None:
+    other = tmp_path / "hello.sh"
+    other.write_text("echo hello\n")
+    told = run("import", other)
+    assert told.exit_code == 3
+    assert f"passthrough: {other}: neither libvirt's XML nor a QEMU command line" in told.output
+    gone = run("import", tmp_path / "gone.xml")
+    assert gone.exit_code == 3
+    assert "try: virsh dumpxml" in gone.output
+    nameless = run("check", "")
+    assert nameless.exit_code == 3
+    assert "no profile is named" in nameless.output
+    for words in (["new", "w", "-o"], ["import", other, "-o"]):
+        other.write_text("qemu-system-x86_64 -m 4G\n")
+        lost = run(*words, tmp_path / "no folder/w.toml")
+        assert lost.exit_code == 3
+        assert "passthrough: " in lost.output
+        assert f"there is no directory {tmp_path}/no folder" in lost.output
+
+
+def test_an_import_is_written_and_told_as_json_at_once(tmp_path: Path) -> None:
+    script, out = tmp_path / "w.sh", tmp_path / "w.toml"
+    script.write_text("qemu-system-x86_64 -m 4G -no-such-option\n")
+    told = run("import", script, "-o", out, "--json")
+    assert told.exit_code == 0, told.output
+    assert json.loads(told.stdout)["profile"] == out.read_text()
+    assert run("import", script, "-o", out, "--json").exit_code == 3  # it is there already
+
+
+def test_all_that_is_missing_is_told_at_once(tmp_path: Path, root: Path) -> None:
+    """Whoever has to dump a ROM first hears of the disk and the ISO, too."""
+    file = tmp_path / "w.toml"
+    file.write_text(
+        'name = "w"\n[gpu]\naddress = "01:00.0"\nrom = "card.rom"\n[acpi]\nvbios = true\n'
+        '[[disk]]\npath = "gone.qcow2"\n[media]\ndrivers = ["gone.iso"]\n'
+    )
+    told = run("check", file, "--root", root)
+    assert told.exit_code == 1
+    text = " ".join(told.output.split())
+    for gone in ("card.rom", "gone.qcow2", "gone.iso"):
+        assert f"{gone} is not there" in text
+    assert text.count("card.rom is not there") == 1
+    assert f"passthrough rom dump 0000:01:00.0 -o {tmp_path}/card.rom" in text
+
+
+@pytest.mark.skipif(not Path(CODE).exists(), reason="needs ovmf")
+def test_a_vms_own_secrets_are_its_owners_only(tmp_path: Path) -> None:
+    file = tmp_path / "w.toml"
+    file.write_text('name = "w"\n[acpi]\nbattery = true\n[display]\nshow = "none"\n')
+    before = os.umask(0o022)
+    try:
+        told = run("argv", file, "--files")
+        assert told.exit_code == 0, told.output
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
+    own = tmp_path / "w.vm"
+    rights = {path.name: path.stat().st_mode & 0o777 for path in (own, *own.iterdir())}
+    # Others enter the folder by name, for libvirt's QEMU reads the tables.
+    assert rights == {"w.vm": 0o711, "vars.fd": 0o600, "battery.aml": 0o644}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who could read everything")
+def test_root_copies_nothing_that_the_owner_may_not_read(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"root's own")
+    secret.chmod(0o600)
+    place = Path(tempfile.mkdtemp(prefix="dgpukit-"))  # pytest's own folders let nobody in
+    try:
+        os.chown(place, 65534, 65534)
+        (place / "own.vm").symlink_to(tmp_path)
+        nobody = User(65534, 65534, "nobody", str(place))
+        with pytest.raises(PassthroughError, match="cannot be read by nobody"):
+            make_own_files([OwnFile(f"{place}/vars.fd", copy_of=str(secret))], nobody)
+        assert not (place / "vars.fd").exists()
+        # Nor is written where the owner's link leads, if the owner may not.
+        with pytest.raises(PassthroughError, match="cannot be made by nobody"):
+            make_own_files([OwnFile(f"{place}/own.vm/new", b"table")], nobody)
+        with pytest.raises(PassthroughError, match=rf"^{place}/own.vm/w.vm/\*: it cannot"):
+            make_own_files([], nobody, folder=f"{place}/own.vm/w.vm")
+        assert {path.name for path in tmp_path.iterdir()} == {"secret"}
+        make_own_files([OwnFile(f"{place}/vars.fd", b"table")], nobody)
+        assert (place / "vars.fd").stat().st_uid == 65534
+        assert os.geteuid() == 0
+    finally:
+        shutil.rmtree(place)
+
+
+@pytest.mark.parametrize("words", [("check", "w"), ("argv", "w"), ("new", "w")])
+def test_a_home_that_cannot_be_looked_into_is_told(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """The kernel refuses a name of 300 letters, as it refuses a folder of somebody else's."""
+    home = tmp_path / ("x" * 300)
+    told = CliRunner().invoke(app, ["vm", *words], env={"HOME": str(home)})
+    assert told.exit_code == 3
+    assert f"{home}/.config/dgpukit/w.toml" in told.output
+    assert "file name too long" in told.output
+    lost = run("new", "w", "-o", home / "w.toml")
+    assert lost.exit_code == 3
+    assert "file name too long" in lost.output

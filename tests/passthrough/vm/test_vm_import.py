@@ -276,3 +276,38 @@ def test_what_is_wrong_with_several_disks_leaves_the_others() -> None:
     made = import_vm(line, name="x", folder="/")
     assert [disk.path for disk in made.profile.disk] == ["a.qcow2", "b.raw"]
     assert [left.partition(".")[0] for left in made.left] == ["disk[1]", "disk[3]"]
+
+
+def test_a_device_of_the_host_that_cannot_be_named_is_told() -> None:
+    """Or the guest would silently be without its card."""
+    hostdev = '<hostdev type="{}"><source><address {}/></source></hostdev>'
+    devices = (
+        hostdev.format("pci", 'domain="zz" bus="0x01" slot="0x00" function="0x0"')
+        + hostdev.format("pci", 'bus="0x1ff" slot="0x00"')
+        + hostdev.format("scsi", 'bus="0" unit="1"')
+    )
+    text = f"<domain type='kvm'><name>a</name><devices>{devices}</devices></domain>"
+    unread = "<hostdev>: its address on the host cannot be read"
+    left = import_vm(text).left
+    assert [one for one in left if "hostdev" in one] == [
+        unread, "<hostdev type='scsi'>: a profile has no word for it",
+    ]  # fmt: skip
+    good = text.replace('domain="zz" ', "").replace("0x1ff", "0x02")
+    assert unread not in import_vm(good).left
+
+
+def test_a_number_that_is_none_is_told_and_ends_nothing() -> None:
+    endless = "9" * 5000  # more digits than Python reads
+    script = f"qemu-system-x86_64 -m {endless} -smp {endless},cores=-2"
+    script += f" -spice port={endless} -vnc :{endless}"
+    left = import_vm(f"{script} -device vfio-pci,host=zz").left
+    assert f"-smp cpus={endless}" in left
+    assert "-smp cores=-2" in left
+    assert f"-m {endless}" in left
+    assert "-device vfio-pci,host=zz: its address on the host cannot be read" in left
+    graphics = f"<devices><graphics type='spice' port='{endless}'/></devices>"
+    for vcpus in ("-3", endless):
+        domain = f"<domain type='kvm'><name>a</name><vcpu>{vcpus}</vcpu>{graphics}</domain>"
+        assert f"<vcpu> {vcpus}: no number of CPUs" in import_vm(domain).left
+    fine = import_vm("qemu-system-x86_64 -smp 4,cores=2 -device vfio-pci,host=01:00.0").left
+    assert not [one for one in fine if "smp" in one or "vfio" in one]

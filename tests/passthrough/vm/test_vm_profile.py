@@ -310,3 +310,10 @@ def test_a_profile_is_the_same_vm_each_time() -> None:
     assert first.mac(0) == profile().mac(0) != other.mac(0)
     assert first.vars == f"{FOLDER}/win10.vm/vars.fd"
     assert profile('[firmware]\nvars = "../v.fd"').vars == "/home/me/v.fd"
+
+
+def test_a_number_longer_than_python_reads_is_told_with_its_line() -> None:
+    with pytest.raises(BadProfile) as caught:
+        parse_profile('name = "a"\n[cpu]\ncores = ' + "9" * 5000 + "\n", file="a.toml")
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.why) == (3, "a number is too long")
