@@ -39,7 +39,7 @@ TOPOLOGY ?= laptop
 lab: $(VENV)/.test
 	@cd tests && $(CURDIR)/$(BIN)/python -m lab $(TOPOLOGY)
 
-# Every plan is failed and killed at every step, guests are started and lost: many minutes.
+# Every plan is failed and killed at every step, guests are started and lost: most of an hour.
 trials: tools $(VENV)/.test
 	$(PYTEST) -n 2 --dist loadgroup -m trial tests/lab
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import lzma
 import subprocess
-import sys
 from pathlib import Path
 
 from lab.cache import cached
-from lab.interpreter import add_interpreter, interpreter, our_modules
+from lab.interpreter import PYTHON, add_interpreter, interpreter, our_modules
 from lab.kernel import Kernel, kmod
 from lab.packages import unpack
 
@@ -129,7 +128,7 @@ def initramfs(kernel: Kernel) -> Path:
             archive.file(f"modules/{path.name.removesuffix('.xz')}", module_bytes(path))
         names = [path.name.removesuffix(".xz") for path in files]
         archive.file("lab/insmod", "".join(f"{name}\n" for name in names).encode())
-        archive.file("lab/python", f"{sys.executable}\n".encode())
+        archive.file("lab/python", f"{PYTHON}\n".encode())
         archive.file("lab/ours", "\n".join(our_modules()).encode())
         for path in AGENT:
             archive.file(f"lab/{path.name}", path.read_bytes())

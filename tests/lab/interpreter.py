@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import py_compile
 import shutil
 import subprocess
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.packages import LabUnavailable
+
+#: This interpreter. Its name may lead through folders (``tests/../.venv``) that a lab has not yet.
+PYTHON = os.path.abspath(sys.executable)  # noqa: PTH100  a Path would follow .venv's link
 
 if TYPE_CHECKING:
     from lab.initramfs import Cpio
@@ -82,7 +86,7 @@ def interpreter() -> Interpreter:
     Raises:
         LabUnavailable: it cannot be looked into.
     """
-    command = [sys.executable, "-c", _SOURCE.format(here=str(HERE), ours=our_modules())]
+    command = [PYTHON, "-c", _SOURCE.format(here=str(HERE), ours=our_modules())]
     try:
         env = {"LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
         said = subprocess.run(
@@ -91,11 +95,11 @@ def interpreter() -> Interpreter:
         files = json.loads(said.stdout)
         modules = [(source, cached) for source, cached in files if cached is not None]
         plain = [path for path, cached in files if cached is None]
-        plain += _libraries([sys.executable, *(path for path in plain if ".so" in Path(path).name)])
+        plain += _libraries([PYTHON, *(path for path in plain if ".so" in Path(path).name)])
     except (subprocess.SubprocessError, FileNotFoundError, ValueError) as error:
-        raise LabUnavailable(f"the lab cannot copy {sys.executable}: {error}") from error
+        raise LabUnavailable(f"the lab cannot copy {PYTHON}: {error}") from error
     prefix = Path(sys.prefix)
-    plain += [sys.executable, *map(str, prefix.glob("pyvenv.cfg"))]
+    plain += [PYTHON, *map(str, prefix.glob("pyvenv.cfg"))]
     plain += map(str, prefix.glob("lib/python*/site-packages/*.pth"))
     # The locale that the agent runs in; without it the interpreter takes ASCII for text.
     plain += [str(path) for path in Path("/usr/lib/locale").glob("C.[uU]*/**/*") if path.is_file()]

@@ -10,7 +10,6 @@ import platform
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,6 +19,7 @@ from typing import Any
 
 from lab.guest import CHECKOUT, Lab
 from lab.initramfs import initramfs
+from lab.interpreter import PYTHON
 from lab.job import LIFE_LIMIT, Done, LabError, Running, SetUpError
 from lab.kernel import Kernel, fetch_kernel
 from lab.packages import LabUnavailable
@@ -135,7 +135,7 @@ def own_folder() -> Iterator[Path]:
 
 
 def _told(kernel: Kernel, modules: Sequence[str], coldplug: bool) -> dict[str, Any]:
-    programs = Path(sys.executable).parent
+    programs = Path(PYTHON).parent
     path = f"{programs}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     env = {"PATH": path, "HOME": "/root", "LANG": "C.UTF-8", "TERM": os.environ.get("TERM", "dumb")}
     # Compiled modules would be files that a test has left.

@@ -29,7 +29,15 @@ print(json.dumps(known(Host())))
 """
 
 
-@pytest.mark.parametrize("lab", list(TOPOLOGIES), indirect=True)
+#: The others are trials: each takes ten seconds.
+OFTEN = ("laptop", "amd", "flr", "switch", "no-iommu")
+
+
+@pytest.mark.parametrize(
+    "lab",
+    [*OFTEN, *(pytest.param(n, marks=pytest.mark.trial) for n in TOPOLOGIES if n not in OFTEN)],
+    indirect=True,
+)
 def test_a_capture_knows_what_the_lab_knows(lab: Lab) -> None:
     live = json.loads(lab.run(sys.executable, "-c", _LIVE).check().out)
     capture = take(lab)

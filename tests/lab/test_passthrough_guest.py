@@ -134,6 +134,7 @@ def test_a_guest_has_its_cpus_pages_and_tpm_while_it_runs(host: Lab, commands: C
     assert resources(host) == before
 
 
+@pytest.mark.trial
 @needs_swtpm
 def test_a_killed_session_gives_them_back_by_recover(host: Lab, commands: Commands) -> None:
     before = resources(host)
@@ -157,6 +158,7 @@ def test_a_killed_session_gives_them_back_by_recover(host: Lab, commands: Comman
     assert resources(host) == before
 
 
+@pytest.mark.trial
 def test_a_host_is_not_starved_by_a_guest(host: Lab, commands: Commands) -> None:
     before = resources(host)
     profile(host, "-S", size="4G")

@@ -162,6 +162,7 @@ def test_a_guest_sees_its_card_and_hears_stop(lab: Lab) -> None:
     assert f"\nbar {wanted} -\n" in said
 
 
+@pytest.mark.trial
 @laptop
 def test_the_host_comes_back_from_whatever_ends_a_guest(lab: Lab) -> None:
     with sessions(lab) as passthrough:
@@ -275,6 +276,7 @@ def read_only(lab: Lab, node: str) -> Iterator[str]:
         yield node
 
 
+@pytest.mark.trial
 @laptop
 def test_what_stands_in_the_way_is_said_and_nothing_stays(lab: Lab) -> None:
     """What is wrong, where and why, what to do, and which status; the host is as it was."""

@@ -133,6 +133,7 @@ def test_off_and_on_with_audio(laptop: Lab) -> None:
         laptop.run("modprobe", "-r", "snd-hda-intel").check()
 
 
+@pytest.mark.trial
 def test_off_and_on_without_nvhda_keep_the_audio_functions_settings(laptop: Lab) -> None:
     """The kernel restores what it has put to sleep itself."""
     from lab import modules
@@ -214,6 +215,7 @@ def test_a_faulty_switch(laptop: Lab, name: str, value: int, words: str) -> None
 # The kernel's own way.
 
 
+@pytest.mark.trial
 def test_the_kernel_puts_a_card_to_sleep_and_wakes_it(flr: Lab) -> None:
     passthrough(flr, "power", "on").check()
     assert flr.read(f"{PCI}/{GPU}/power_state") == "D0"
@@ -235,6 +237,7 @@ def test_sleep_that_is_interrupted_anywhere_is_taken_back(flr: Lab, kind: str) -
     assert said["trials"] >= 18
 
 
+@pytest.mark.trial
 def test_a_card_that_something_keeps_awake_is_told_and_left_as_it_was(flr: Lab) -> None:
     passthrough(flr, "power", "on").check()
     with faults.group_busy(flr, GPU):

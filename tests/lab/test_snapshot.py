@@ -80,7 +80,7 @@ def noise(lab: Lab) -> tuple[str, str]:
 
 @pytest.mark.parametrize(
     "name",
-    ["laptop", *(pytest.param(n, marks=pytest.mark.trial) for n in TOPOLOGIES if n != "laptop")],
+    [pytest.param(name, marks=pytest.mark.trial) for name in TOPOLOGIES],
 )
 def test_it_is_the_machine_that_was_booted(name: str, room: Path) -> None:
     topology = TOPOLOGIES[name]
