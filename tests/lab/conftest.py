@@ -121,11 +121,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in mine:
         item.add_marker(pytest.mark.lab)
         item.add_marker(pytest.mark.xdist_group(_group(item)))
+        # A worker's reports bring it to the one that keeps the times.
+        item.user_properties.append((_PROPERTY, _group(item)))
     rest = [item for item in items if item not in mine]
     took = _seconds(mine)
     items[:] = rest + sorted(mine, key=lambda item: (-took[_group(item)], _group(item)))
 
 
+#: Of a test: its group.
+_PROPERTY = "lab group"
 #: In pytest's cache: how long each group took when it was last run.
 _TOOK = "lab/seconds"
 #: Seconds that a test takes of which nothing is known: those of whole commands take longest.
@@ -152,10 +156,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     took: dict[str, float] = collections.defaultdict(float)
     for reports in terminalreporter.stats.values():
         for report in reports:
-            # xdist puts the group behind the test's name.
-            _, at, group = getattr(report, "nodeid", "").rpartition("@")
-            if at and isinstance(report, pytest.TestReport):
-                took[group] += report.duration
+            if isinstance(report, pytest.TestReport):
+                for group in (value for name, value in report.user_properties if name == _PROPERTY):
+                    took[str(group)] += report.duration
     cache = getattr(config, "cache", None)
     if took and cache is not None and not config.getoption("keyword"):
         cache.set(_TOOK, {**_known(config), **took})
