@@ -93,7 +93,7 @@ def test_a_gpu_is_pulled_out_and_pushed_in_again(lab: Lab) -> None:
 @laptop
 def test_a_read_only_sysfs_refuses_every_write(lab: Lab) -> None:
     override = f"{PCI}/{lab.topology.gpu}/driver_override"
-    with faults.read_only_sysfs(lab), pytest.raises(OSError) as refused:  # noqa: PT011
+    with faults.read_only_sysfs(lab), pytest.raises(OSError) as refused:  # noqa: PT011 (the number is asked)
         lab.write(override, "vfio-pci\n")
     assert refused.value.errno == errno.EROFS
     lab.write(override, "\n")

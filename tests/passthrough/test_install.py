@@ -26,7 +26,7 @@ from passthrough.errors import PassthroughError, StepFailed
 from passthrough.journal import Places
 from passthrough.machine import Machine
 from passthrough.plan import Plan
-from passthrough.programs import acting_as, find_user
+from passthrough.programs import find_user
 from passthrough.steps import CreateImage, MakeFolder, RunProgram
 from passthrough.vm.capabilities import Capabilities
 from passthrough.vm.guest import read_guest
@@ -227,28 +227,6 @@ def test_a_disk_is_made_and_goes_again_unless_it_was_written_to(
     image = read_image(str(disk), form)
     assert image is not None
     assert image.holds == "an MBR partition table"
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who has groups to lay down")
-def test_a_user_has_none_of_roots_groups(tmp_path: Path) -> None:
-    """sudo leaves root's group to a program that goes on as the user."""
-    secret = tmp_path / "secret"
-    secret.write_text("root's")
-    secret.chmod(0o640)
-    (tmp_path / "open").write_text("everybody's")
-    tmp_path.chmod(0o755)
-    folder = os.open(tmp_path, os.O_PATH)  # what is above it may be root's only
-    before = os.getgroups()
-    os.setgroups([0])
-    try:
-        with acting_as((65534, 65534)):
-            os.close(os.open("open", os.O_RDONLY, dir_fd=folder))
-            with pytest.raises(PermissionError):
-                os.open("secret", os.O_RDONLY, dir_fd=folder)
-        assert (os.geteuid(), os.getgroups()) == (0, [0])
-    finally:
-        os.setgroups(before)
-        os.close(folder)
 
 
 def test_a_disk_goes_where_the_guest_does_not_start(tmp_path: Path, places: Places) -> None:

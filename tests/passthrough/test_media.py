@@ -42,7 +42,7 @@ def disc(tree: dict[str, bytes], date: float = 1_700_000_000) -> bytes:
 
 def read_back(data: bytes) -> dict[str, bytes]:
     with open_disc(io.BytesIO(data), "it") as files:
-        return {name: file.source.read() for name, file in files.items()}  # type: ignore[union-attr]
+        return {name: file.source.read() for name, file in files.items()}  # type: ignore[union-attr]  # each has one
 
 
 @needs_isoinfo
